@@ -1,0 +1,1 @@
+"""K densities and their parameters: one file per family. Floor 1."""

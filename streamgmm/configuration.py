@@ -1,0 +1,121 @@
+"""What a fit is: its parameters, checked once for the estimator, the command line and configuration files. Floor 4.
+
+Strict: `"1e-3"`, `2.0` for an int and `True` for a number are refused. All faults are reported at once.
+"""
+
+__all__ = ["COVARIANCE_TYPES", "INITS", "MAY_CHANGE", "FitConfiguration"]
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from streamgmm.errors import ConfigError, nearest
+from streamgmm.regularisation import Regularisation
+from streamgmm.stopping import Stopping
+
+CovarianceType = Literal["full", "tied", "diag", "spherical", "tied_spherical"]
+Init = Literal["kmeans", "kmeans_plus_plus", "random_rows", "random"]
+COVARIANCE_TYPES: tuple[str, ...] = get_args(CovarianceType)
+INITS: tuple[str, ...] = get_args(Init)
+MAY_CHANGE = ("max_iter", "tol", "deadline")  # a run may go on with another value of these
+
+Count = Annotated[int, Field(ge=1)]
+Size = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class FitConfiguration(BaseModel):
+    """Parameters of a fit, with the defaults of the command line (the estimator has scikit-learn's).
+
+    variance_floor is relative to each column's own variance over all rows; reg_covar is absolute; occupancy_floor is in rows;
+    tol is the change of the mean log-likelihood per row; deadline is in seconds.
+    """
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    n_components: Count
+    covariance_type: CovarianceType = "full"
+    weight_model: Literal["free", "fixed"] = "free"
+    assignment: Literal["soft", "hard"] = "soft"
+    schedule: Literal["full_batch"] = "full_batch"
+    init: Init = "kmeans"
+    n_init: Count = 1
+    max_iter: Count = 100
+    tol: Size = 1e-3
+    reg_covar: Size = 0.0
+    variance_floor: Size | None = 1e-6
+    occupancy_floor: Size = 1.0
+    on_singular: Literal["floor", "reseed", "drop", "raise"] = "floor"
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    block_rows: Annotated[int, Field(ge=1, le=2**24)] = 65_536
+    missing: Literal["raise", "skip"] = "raise"
+    deadline: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+
+    @classmethod
+    def checked(cls, values: Mapping[str, Any]) -> Self:
+        """From plain values. Raises ConfigError listing every fault with its parameter."""
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            raise ConfigError("; ".join(explain(fault, cls.model_fields) for fault in error.errors())) from None
+
+    def regularisation(self) -> Regularisation:
+        """The part that keeps components alive."""
+        return Regularisation(self.reg_covar, self.variance_floor, self.occupancy_floor, self.on_singular)
+
+    def stopping(self) -> Stopping:
+        """The part that ends the fit."""
+        return Stopping(self.tol, self.max_iter, self.deadline)
+
+
+WORDS = {
+    "missing": "is needed",
+    "int_type": "must be an int",
+    "float_type": "must be a number",
+    "finite_number": "must be finite",
+    "string_type": "must be text",
+    "bool_type": "must be true or false",
+}
+
+
+def explain(fault: ErrorDetails, known: Iterable[str]) -> str:
+    """One fault of a pydantic model in our words: parameter, what is wanted, what came, what to do."""
+    path = ".".join(str(part) for part in fault["loc"])
+    kind, value, context = fault["type"], fault["input"], fault.get("ctx", {})
+    if kind == "extra_forbidden":
+        return f"unknown parameter {path!r}{nearest(path, known)}"
+    if kind == "missing":
+        return f"{path} is needed"
+    wanted = WORDS.get(kind) or _limit(kind, context) or fault["msg"]
+    hint = nearest(value, get_choices(context)) if kind == "literal_error" and isinstance(value, str) else ""
+    if kind in ("int_type", "float_type") and isinstance(value, str):
+        hint = "; remove the quotes" if _is_number(value) else ""
+    if kind == "int_type":
+        wanted = "must be an int >= 1" if path in ("n_components", "n_init", "max_iter") else wanted
+        hint = hint or f" of type {type(value).__name__}"
+    return f"{path} {wanted}, got {value!r}{hint}"
+
+
+def get_choices(context: Mapping[str, Any]) -> list[str]:
+    """The words a literal allows, out of pydantic's text."""
+    return [word.strip(" '") for word in str(context.get("expected", "")).replace(" or ", ",").split(",")]
+
+
+def _limit(kind: str, context: Mapping[str, Any]) -> str:
+    if kind == "literal_error":
+        return f"must be one of {', '.join(get_choices(context))}"
+    for name, sign in (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<")):
+        if name in context:
+            integer = isinstance(context[name], int) and not isinstance(context[name], bool)
+            finite = "finite and " if not integer and name == "ge" else "an int " if integer and name == "ge" else ""
+            return f"must be {finite}{sign} {context[name]:g}" if not integer else f"must be {finite}{sign} {context[name]}"
+    return ""
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,118 @@
+"""Expectation and maximisation: pure functions of mixtures and blocks. Floor 3.
+
+`e_step` turns the rows of a block into additive statistics for every mixture that is being fitted, `m_step` turns statistics into
+the next mixture. Neither knows where rows come from, where it runs or when it is called.
+"""
+
+__all__ = ["MixtureStatistics", "Repair", "e_step", "m_step", "merge_all"]
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from streamgmm.block import Block
+from streamgmm.errors import DataError, NumericalError, SingularComponentError
+from streamgmm.mixture import Mixture
+from streamgmm.reduce import Span, TreeReducer
+from streamgmm.regularisation import Fault, Regularisation
+from streamgmm.statistics import Statistics, counted, nested, summed
+
+
+@dataclass(frozen=True, eq=False)
+class MixtureStatistics(Statistics):
+    """What one mixture takes from rows: how many, their weight, their log-likelihood, and the components' moments."""
+
+    rows: int = counted()
+    skipped: int = counted()
+    weight: float = summed()
+    log_likelihood: float = summed()
+    components: Statistics = nested()
+
+    @property
+    def mean_log_likelihood(self) -> float:
+        """Log-likelihood per unit of row weight, scikit-learn's `lower_bound_`."""
+        return self.log_likelihood / self.weight
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What was done about a fault: action is floor, reseed or drop."""
+
+    action: str
+    fault: Fault
+
+
+def e_step(mixtures: Sequence[Mixture], block: Block, *, block_rows: int, hard: bool = False) -> tuple[MixtureStatistics, ...]:
+    """Statistics of one block for every mixture, each about its own current parameters.
+
+    A block longer than `block_rows` (a whole partition) is cut from its start and merged in the fixed tree.
+    """
+    return tuple(_statistics(mixture, block, block_rows, hard) for mixture in mixtures)
+
+
+def _statistics(mixture: Mixture, block: Block, block_rows: int, hard: bool) -> MixtureStatistics:
+    tree: TreeReducer[MixtureStatistics] = TreeReducer(lambda a, b: a.merge(b))
+    for number, start in enumerate(range(0, max(block.n_rows, 1), block_rows)):
+        x = block.x[start : start + block_rows]
+        weight = np.ones(len(x)) if block.sample_weight is None else block.sample_weight[start : start + block_rows]
+        likelihood, moments = mixture.components.accumulate(x, weight, mixture.weights.log_weights, hard=hard)
+        skipped = block.skipped if number == 0 else 0
+        tree.add(Span(number, 0), MixtureStatistics(len(x), skipped, float(weight.sum()), likelihood, moments))
+    whole = tree.result()
+    assert whole is not None
+    return whole
+
+
+def merge_all(a: Sequence[MixtureStatistics], b: Sequence[MixtureStatistics]) -> tuple[MixtureStatistics, ...]:
+    """Merge the statistics of two sets of rows, mixture by mixture."""
+    return tuple(left.merge(right) for left, right in zip(a, b, strict=True))
+
+
+def m_step(statistics: MixtureStatistics, mixture: Mixture, regularisation: Regularisation) -> tuple[Mixture, tuple[Repair, ...]]:
+    """The next mixture, repaired by the regularisation's policy, and what was repaired.
+
+    Raises DataError (no row took part), NumericalError (statistics not finite), SingularComponentError (policy "raise").
+    """
+    if statistics.weight <= 0:
+        raise DataError(
+            f"no row takes part: {statistics.rows} rows read with total weight {statistics.weight:g}, {statistics.skipped} left out"
+        )
+    if not statistics.is_finite():
+        raise NumericalError(
+            "the statistics of this pass are not finite: the squares of some column overflow float64. Rescale the columns"
+            " (inspect the store for its largest values)."
+        )
+    components, faults = mixture.components.maximise(statistics.components, regularisation)
+    weights = mixture.weights.maximise(mixture.components.counts(statistics.components))
+    return _repair(Mixture(components, weights), faults, regularisation.on_singular)
+
+
+def _repair(mixture: Mixture, faults: tuple[Fault, ...], policy: str) -> tuple[Mixture, tuple[Repair, ...]]:
+    if faults and policy == "raise":
+        raise SingularComponentError(_fault_message(faults[0]))
+    own = sorted({fault.component for fault in faults if fault.component >= 0})
+    if policy == "drop" and own:
+        kept = [k for k in range(mixture.n_components) if k not in own]
+        mixture = mixture.select(kept or own[:1])
+    elif policy == "reseed":
+        for k in own:
+            mixture = mixture.split(_donor(mixture, own), k)
+    return mixture, tuple(Repair(policy if fault.component >= 0 else "floor", fault) for fault in faults)
+
+
+def _donor(mixture: Mixture, excluded: Sequence[int]) -> int:
+    """The component with most mass spread widest; it loses least by being halved."""
+    mass = mixture.weights.proportions * mixture.components.extent()
+    mass[list(excluded)] = -1.0
+    return int(np.argmax(mass))
+
+
+def _fault_message(fault: Fault) -> str:
+    whom = "the shared covariance" if fault.component < 0 else f"component {fault.component}"
+    if fault.kind == "occupancy":
+        return f"{whom} holds {fault.value:.3g} rows, at or below the floor of {fault.floor:.3g}; use fewer components or on_singular='floor'"
+    return (
+        f"{whom}: smallest relative eigenvalue {fault.value:.3g} is below the floor of {fault.floor:.3g} (a constant or collinear column?);"
+        " raise reg_covar or variance_floor, or use on_singular='floor'"
+    )

@@ -1,0 +1,24 @@
+"""What happens during a fit, as data. Floor 0.
+
+Observers (observers/) turn events into bars, lines and files; the loop only makes them. No event holds a row's values.
+"""
+
+__all__ = ["Event", "ignore"]
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Event:
+    """kind: start, reading, pass, commit, floor, reseed, drop, skipped, warning, finish. details: strict JSON values."""
+
+    kind: str
+    message: str
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+def ignore(event: Event) -> None:
+    """The observer that does nothing."""
+    del event

@@ -1,0 +1,169 @@
+"""A Dask cluster: one task per power-of-two span of blocks. Floor 4.
+
+The function (with all parameters) is one submitted object, not scattered: it survives the loss of the worker that holds it. Merges
+inside a span happen on the worker, in the fixed tree. A bounded window of spans is outstanding. No actors, no pinning, explicit
+keys. streamgmm never starts a cluster here; the command line does so with `--local N` only.
+"""
+
+__all__ = ["DaskDistributed"]
+
+import itertools
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import distributed
+from dask.delayed import Delayed
+from threadpoolctl import threadpool_limits
+
+from streamgmm.block import Block
+from streamgmm.errors import ClusterError, ConfigError, DataError, NoWorkersError, PoisonBlockError, SchedulerLostError, StreamGMMError
+from streamgmm.executors.base import AbstractExecutor, BlockFunction, Merge
+from streamgmm.reduce import Span, TreeReducer, spans
+from streamgmm.sources.base import AbstractSource
+
+T = TypeVar("T")
+
+MOST_BLOCKS_A_SPAN = 64
+SPANS_A_THREAD = 4  # at least so many tasks a thread and pass, so that no worker waits long for the last one
+
+
+class DaskDistributed(AbstractExecutor):
+    """Computes on the cluster of a client, of an address, or of the current client.
+
+    client: distributed.Client, a scheduler address, or None for the current client. timeout: seconds to wait for the first worker.
+    stall_timeout: seconds without any finished span after which the fit stops with ClusterError.
+    """
+
+    name = "dask_distributed"
+
+    def __init__(
+        self, client: "distributed.Client | str | None" = None, *, timeout: float = 60.0, stall_timeout: float = 300.0
+    ) -> None:
+        self._client = _find_client(client, timeout)
+        self._timeout, self._stall_timeout = timeout, stall_timeout
+        self._wait_for_workers()
+
+    @property
+    def client(self) -> "distributed.Client":
+        """The client in use."""
+        return self._client
+
+    @property
+    def workers(self) -> int:
+        """Threads of all workers."""
+        return max(1, sum(self._client.nthreads().values()))
+
+    @property
+    def blocks_in_memory(self) -> int:
+        """A worker process holds two blocks a thread: the one computed and the next one."""
+        return 2 * max(self._client.nthreads().values(), default=1)
+
+    def _wait_for_workers(self) -> None:
+        try:
+            self._client.wait_for_workers(1, timeout=self._timeout)
+        except TimeoutError as error:
+            raise NoWorkersError(
+                f"no Dask worker came to {self._client.scheduler.address if self._client.scheduler else 'the scheduler'}"
+                f" within {self._timeout:g} s; start workers, then resume"
+            ) from error
+
+    def map_spans(self, function: BlockFunction[T], merge: "Merge[T]", source: AbstractSource) -> Iterator[tuple[Span, T]]:
+        """See the base class."""
+        if source.n_blocks is None or not source.repeatable:
+            raise DataError("a Dask cluster needs rows that can be read by block number; an iterator cannot be. Store the rows first.")
+        run = uuid.uuid4().hex[:12]
+        level = span_level(source, self.workers)
+        todo = spans(source.n_blocks, level)
+        shared = self._client.submit(_identity, (function, merge), key=f"streamgmm-{run}-parameters", pure=False)
+        outstanding: dict[Any, Span] = {}
+        try:
+            for span in itertools.islice(todo, 2 * self.workers + 2):
+                outstanding[self._submit(shared, source, span, run)] = span
+            while outstanding:
+                for future in self._finished(outstanding):
+                    span = outstanding.pop(future)
+                    yield span, self._result(future, span, source)
+                    for following in itertools.islice(todo, 1):
+                        outstanding[self._submit(shared, source, following, run)] = following
+        finally:
+            if outstanding:
+                self._client.cancel(list(outstanding), force=True)
+
+    def _submit(self, shared: Any, source: AbstractSource, span: Span, run: str) -> Any:
+        assert source.n_blocks is not None
+        first, last = span.first, span.last(source.n_blocks)
+        rows = source.portable(first, last)
+        if isinstance(rows, Delayed):
+            rows = self._client.compute(rows)
+        key = f"streamgmm-{run}-{span.level}-{span.number}"
+        return self._client.submit(_run_span, shared, rows, first, last, key=key, pure=False)
+
+    def _finished(self, outstanding: dict[Any, Span]) -> list[Any]:
+        try:
+            done = distributed.wait(list(outstanding), timeout=self._stall_timeout, return_when="FIRST_COMPLETED").done
+        except TimeoutError as error:
+            names = ", ".join(str(span.first) for span in list(outstanding.values())[:5])
+            raise ClusterError(
+                f"no span finished within {self._stall_timeout:g} s; {len(self._client.nthreads())} workers are there, waiting for the"
+                f" spans that start at blocks {names}. Look at the cluster, then resume."
+            ) from error
+        return list(done)
+
+    def _result(self, future: Any, span: Span, source: AbstractSource) -> Any:
+        try:
+            return future.result()
+        except StreamGMMError:
+            raise
+        except distributed.KilledWorker as error:
+            raise PoisonBlockError(
+                f"blocks {span.first} to {span.last(source.n_blocks or 0) - 1}: the workers that computed them died"
+                f" ({error.last_worker.address}). Look at that worker's log (memory?), then resume."
+            ) from error
+        except (distributed.client.FutureCancelledError, distributed.CancelledError, OSError) as error:
+            raise SchedulerLostError(f"the cluster lost blocks from {span.first} on: {error}. Start a scheduler, then resume.") from error
+
+
+def span_level(source: AbstractSource, workers: int) -> int:
+    """Level of the spans: whole chunks of the store, at most 64 blocks, and several tasks for each thread."""
+    assert source.n_blocks is not None
+    chunk = -(-source.rows_per_read // source.block_rows)
+    wanted = min(MOST_BLOCKS_A_SPAN, source.n_blocks // (SPANS_A_THREAD * workers))
+    return max(max(wanted, 1).bit_length() - 1, (min(chunk, MOST_BLOCKS_A_SPAN) - 1).bit_length())
+
+
+def _identity(value: T) -> T:
+    return value
+
+
+def _run_span(shared: tuple[BlockFunction[T], "Merge[T]"], source: AbstractSource, first: int, last: int) -> T:
+    """Runs on a worker: the blocks of one span in the fixed tree, each read while the one before is computed."""
+    function, merge = shared
+    tree: TreeReducer[T] = TreeReducer(merge)
+    with threadpool_limits(1), ThreadPoolExecutor(1, "streamgmm-read") as reader:
+        ahead = reader.submit(source.read, first)
+        for index in range(first, last):
+            block: Block = ahead.result()
+            if index + 1 < last:
+                ahead = reader.submit(source.read, index + 1)
+            tree.add(Span(index - first, 0), function(block))
+    whole = tree.result()
+    assert whole is not None
+    return whole
+
+
+def _find_client(client: "distributed.Client | str | None", timeout: float) -> "distributed.Client":
+    if isinstance(client, distributed.Client):
+        return client
+    if client is None:
+        try:
+            return distributed.get_client()
+        except ValueError as error:
+            raise ConfigError("there is no current Dask client; make one, or pass a client or a scheduler address") from error
+    if not isinstance(client, str):
+        raise ConfigError(f"client must be a distributed.Client, a scheduler address or None, got {type(client).__name__}")
+    try:
+        return distributed.Client(client, timeout=timeout, set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise ClusterError(f"no Dask scheduler answered at {client!r} within {timeout:g} s: {error}") from error

@@ -1,0 +1,25 @@
+"""k-means clusters of the sample, from one k-means++ start. Floor 5."""
+
+__all__ = ["KMeans"]
+
+import numpy as np
+import sklearn.cluster
+from threadpoolctl import threadpool_limits
+
+from streamgmm.components._gaussian import AbstractGaussian
+from streamgmm.initialisers._sample import Sample, mixture_of_labels
+from streamgmm.initialisers.base import AbstractInitialiser
+from streamgmm.mixture import Mixture
+
+
+class KMeans(AbstractInitialiser):
+    """k-means clusters of the sample, from one k-means++ start."""
+
+    name = "kmeans"
+
+    def start(self, family: type[AbstractGaussian], sample: Sample, n_components: int, rng: np.random.Generator) -> Mixture:
+        """See the base class."""
+        with threadpool_limits(1):  # the same bits whatever the number of threads
+            model = sklearn.cluster.KMeans(n_components, n_init=1, random_state=int(rng.integers(2**31)))
+            model.fit(sample.z, sample_weight=sample.weight)
+        return mixture_of_labels(family, sample, model.labels_, n_components)

@@ -1,0 +1,226 @@
+"""One fit from a source to a result: start or resume, loop, commit, model. Floor 7.
+
+The estimator and the commands are faces of this module. It owns no algorithm: starts come from initialisers, passes from the loop,
+storage from the run.
+"""
+
+__all__ = ["Job", "describe_source", "fresh_seed", "saved_model", "score_table"]
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from streamgmm.block import Block
+from streamgmm.checkpoint import Run
+from streamgmm.components._gaussian import AbstractGaussian
+from streamgmm.configuration import MAY_CHANGE, FitConfiguration
+from streamgmm.errors import CheckpointError, ConfigError
+from streamgmm.events import Event, ignore
+from streamgmm.executors.base import AbstractExecutor, never
+from streamgmm.fit import FitProblem, FitResult, Observer, run_fit, sample_for_starts, start_state, starts_from_sample
+from streamgmm.mixture import Mixture
+from streamgmm.model_file import SavedModel, load_model, save_model
+from streamgmm.registry import implementation
+from streamgmm.sources.base import AbstractSource
+from streamgmm.state import Contender, FitState, Outcome
+
+RESUMES = ("never", "auto", "must")
+Given = Callable[[Mixture], Mixture]
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A source, what to fit to it and where to run.
+
+    start: a mixture to start from instead of the configuration's `init`. adjust: changes each start that `init` made (scikit-learn's
+    weights_init, means_init, precisions_init). location: how to open the source again, for run.json only.
+    """
+
+    source: AbstractSource
+    configuration: FitConfiguration
+    executor: AbstractExecutor
+    start: Mixture | None = None
+    adjust: Given | None = None
+    location: Mapping[str, Any] | None = None
+    observe: Observer = ignore
+    stop_requested: Callable[[], bool] = never
+
+    @property
+    def family(self) -> type[AbstractGaussian]:
+        """The components' class."""
+        found: type[AbstractGaussian] = implementation("components", f"gaussian_{self.configuration.covariance_type}")
+        return found
+
+    def fit(self) -> FitResult:
+        """Fit without a run folder."""
+        return self._loop(self.first_state(), None)
+
+    def fit_in(self, run: Run, resume: str = "auto") -> FitResult:
+        """Fit in a run folder, going on from its newest commit where there is one.
+
+        Raises ConfigError (a run is there and resume="never"), CheckpointError (none is and resume="must"), RunMismatchError,
+        DataChangedError, RunLockedError, StorageError.
+        """
+        if resume not in RESUMES:
+            raise ConfigError(f"resume must be one of {RESUMES}, got {resume!r}")
+        self._refuse(run, resume)
+        with run:
+            if run.exists:
+                run.check_same(self.record(), MAY_CHANGE)
+            else:
+                run.start(self.record())
+            state = self._state_of(run)
+            if state.outcome is None:
+                result = self._loop(state, run)
+            else:
+                result = FitResult(state.best.mixture, state.outcome, state)
+            self._finish(run, result)
+        return result
+
+    def _refuse(self, run: Run, resume: str) -> None:
+        if resume == "never" and run.exists:
+            raise ConfigError(f"{run.folder} holds a run already; resume it (resume='auto') or choose a new folder")
+        if resume == "must" and not run.exists:
+            raise CheckpointError(f"nothing to resume in {run.folder}: looked for run.json and commits/")
+
+    def record(self) -> dict[str, Any]:
+        """What run.json keeps."""
+        return {
+            "configuration": self.configuration.model_dump(),
+            "source": self.source.fingerprint,
+            "location": dict(self.location or {}),
+        }
+
+    def first_state(self) -> FitState:
+        """The starts, one contender each."""
+        c = self.configuration
+        if self.start is not None:
+            return start_state([self._with_law(self.start)])
+        sample = sample_for_starts(self.source, c.seed)
+        initialiser = implementation("initialisers", c.init)()
+        self.observe(Event("start", f"{c.n_init} start(s) {c.init} on a sample of {len(sample.x):,} rows", {"rows": len(sample.x)}))
+        rng = np.random.default_rng(c.seed)
+        starts = starts_from_sample(initialiser, self.family, sample, c.n_components, c.n_init, rng)
+        return start_state([self._with_law(self.adjust(start) if self.adjust else start) for start in starts])
+
+    def _with_law(self, mixture: Mixture) -> Mixture:
+        law = implementation("weights", self.configuration.weight_model)
+        proportions = mixture.weights.proportions
+        if self.configuration.weight_model == "fixed" and self.start is None and self.adjust is None:
+            proportions = np.full(mixture.n_components, 1 / mixture.n_components)
+        return Mixture(mixture.components, law(proportions))
+
+    def _state_of(self, run: Run) -> FitState:
+        commit = run.latest(self.observe)
+        if commit is None:
+            return self.first_state()
+        state = reopened(commit.state, self.configuration)
+        how = "is complete" if state.outcome else f"goes on after pass {state.passes}"
+        self.observe(Event("start", f"run {run.folder} {how}", {"passes": state.passes, "commit": commit.number}))
+        return state
+
+    def _loop(self, state: FitState, run: Run | None) -> FitResult:
+        c = self.configuration
+        schedule = implementation("schedules", c.schedule)()
+        problem = FitProblem(self.source, schedule, c.regularisation(), c.stopping(), c.assignment == "hard")
+        on_state = None if run is None else lambda new: _commit(run, new, self.observe)
+        return run_fit(problem, state, self.executor, self.observe, self.stop_requested, on_state)
+
+    def _finish(self, run: Run, result: FitResult) -> None:
+        if result.outcome in (Outcome.CONVERGED, Outcome.PASSES_EXHAUSTED):
+            model = saved_model(result, self.source, self.configuration)
+            if not (run.model_path.exists() and _same_model(run, model)):
+                save_model(run.model_path, model, overwrite=True)
+
+
+def _commit(run: Run, state: FitState, observe: Observer) -> None:
+    commit = run.commit(state)
+    observe(Event("commit", f"pass {state.passes} is saved in commit {commit.number}", {"pass": state.passes, "commit": commit.number}))
+
+
+def _same_model(run: Run, model: SavedModel) -> bool:
+    try:
+        return load_model(run.model_path).provenance == model.provenance
+    except CheckpointError:
+        return False
+
+
+def reopened(state: FitState, configuration: FitConfiguration) -> FitState:
+    """A saved state under a configuration whose max_iter or tol may have changed: open again where there is more to do."""
+    contenders = tuple(replace(c, converged=_still_converged(c, configuration.tol)) for c in state.contenders)
+    state = replace(state, contenders=contenders)
+    if all(c.converged for c in contenders):
+        return replace(state, outcome=Outcome.CONVERGED)
+    return replace(state, outcome=Outcome.PASSES_EXHAUSTED if state.passes >= configuration.max_iter else None)
+
+
+def _still_converged(contender: Contender, tol: float) -> bool:
+    history = contender.log_likelihoods
+    return contender.converged and len(history) > 1 and abs(history[-1] - history[-2]) < tol
+
+
+def saved_model(result: FitResult, source: AbstractSource, configuration: FitConfiguration) -> SavedModel:
+    """The winner with its provenance: nothing in it depends on where or how often it was computed."""
+    state = result.state
+    provenance = {
+        "source": source.fingerprint,
+        "configuration": configuration.model_dump(exclude={"deadline"}),
+        "outcome": result.outcome.word,
+        "passes": state.passes,
+        "rows": state.rows,
+        "skipped": state.skipped,
+        "start": state.best.start,
+    }
+    return SavedModel(result.mixture, source.feature_names, source.units, result.log_likelihoods, provenance)
+
+
+def fresh_seed() -> int:
+    """A seed for fits that were given none."""
+    return secrets.randbits(31)
+
+
+def describe_source(source: AbstractSource) -> dict[str, Any]:
+    """Rows, blocks, bytes: strict JSON, nothing is read."""
+    return {
+        "rows": source.n_rows,
+        "blocks": source.n_blocks,
+        "block_rows": source.block_rows,
+        "features": list(source.feature_names),
+        "units": list(source.units),
+        "dtype": str(source.dtype),
+        "bytes": source.nbytes,
+        "rows_per_read": source.rows_per_read,
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreBlock:
+    """The function that executors map for `score`: (weight * log density summed, weight, rows, rows left out)."""
+
+    mixture: Mixture
+
+    def __call__(self, block: Block) -> tuple[float, float, int, int]:
+        score = self.mixture.score_samples(block.x)
+        weight = np.ones(block.n_rows) if block.sample_weight is None else block.sample_weight
+        return float(np.dot(weight, score)), float(weight.sum()), block.n_rows, block.skipped
+
+
+def add_scores(a: Sequence[Any], b: Sequence[Any]) -> tuple[Any, ...]:
+    """Merge two results of ScoreBlock."""
+    return tuple(left + right for left, right in zip(a, b, strict=True))
+
+
+def score_table(mixture: Mixture, source: AbstractSource, executor: AbstractExecutor) -> dict[str, Any]:
+    """Total and mean log-likelihood of a whole table under a mixture, streamed."""
+    total = executor.map_reduce(ScoreBlock(mixture), add_scores, source)
+    likelihood, weight, rows, skipped = total if total is not None else (0.0, 0.0, 0, 0)
+    return {
+        "log_likelihood": likelihood,
+        "mean_log_likelihood": likelihood / weight if weight else float("nan"),
+        "weight": weight,
+        "rows": rows,
+        "skipped": skipped,
+    }

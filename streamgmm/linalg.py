@@ -1,0 +1,94 @@
+"""Small dense linear algebra over K components at once: Cholesky that names the failing one, packed triangles. Floor 0.
+
+A packed triangle holds the lower half of a symmetric or lower triangular matrix row by row: entry (j, i), i <= j, at j(j+1)/2 + i.
+"""
+
+__all__ = ["cholesky", "invert_lower", "log_det_lower", "pack", "packed_size", "unpack_lower", "unpack_symmetric"]
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.linalg import lapack
+
+from streamgmm.arrays import ArrayDD, ArrayK, FloatArray
+from streamgmm.errors import SingularComponentError
+
+
+@cache
+def _triangle(d: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    rows, columns = np.tril_indices(d)
+    return rows, columns
+
+
+def packed_size(d: int) -> int:
+    """Entries of a packed triangle of a d x d matrix."""
+    return d * (d + 1) // 2
+
+
+def pack(matrices: FloatArray) -> FloatArray:
+    """(... d d) to (... P): the lower triangles."""
+    rows, columns = _triangle(matrices.shape[-1])
+    return np.ascontiguousarray(matrices[..., rows, columns])
+
+
+def unpack_lower(packed: FloatArray, d: int) -> FloatArray:
+    """(... P) to lower triangular (... d d)."""
+    rows, columns = _triangle(d)
+    matrices = np.zeros((*packed.shape[:-1], d, d))
+    matrices[..., rows, columns] = packed
+    return matrices
+
+
+def unpack_symmetric(packed: FloatArray, d: int) -> FloatArray:
+    """(... P) to symmetric (... d d)."""
+    rows, columns = _triangle(d)
+    matrices = np.zeros((*packed.shape[:-1], d, d))
+    matrices[..., rows, columns] = packed
+    matrices[..., columns, rows] = packed
+    return matrices
+
+
+def cholesky(covariances: FloatArray) -> FloatArray:
+    """Lower Cholesky factors (K D D). Raises SingularComponentError naming the first component that is not positive definite."""
+    try:
+        factors = np.linalg.cholesky(covariances)
+        if np.isfinite(factors).all():
+            return factors
+    except np.linalg.LinAlgError:
+        pass
+    for k, matrix in enumerate(covariances):
+        if not _is_positive_definite(matrix):
+            smallest = _smallest_eigenvalue(matrix)
+            raise SingularComponentError(
+                f"component {k}: its covariance is not positive definite (smallest eigenvalue {smallest:.3g});"
+                " raise reg_covar or variance_floor, or use fewer components"
+            )
+    raise SingularComponentError("a covariance is not positive definite; raise reg_covar or variance_floor")
+
+
+def _is_positive_definite(matrix: ArrayDD) -> bool:
+    try:
+        return bool(np.isfinite(np.linalg.cholesky(matrix)).all())
+    except np.linalg.LinAlgError:
+        return False
+
+
+def _smallest_eigenvalue(matrix: ArrayDD) -> float:
+    return float(np.linalg.eigvalsh(matrix)[0]) if np.isfinite(matrix).all() else float("nan")
+
+
+def invert_lower(factors: FloatArray) -> FloatArray:
+    """Inverses of lower triangular matrices (K D D)."""
+    inverses = np.empty_like(factors)
+    for k, factor in enumerate(factors):
+        inverse: Any = lapack.dtrtri(factor, lower=1)[0]
+        inverses[k] = np.tril(inverse)
+    return inverses
+
+
+def log_det_lower(factors: FloatArray) -> ArrayK:
+    """log determinants (K) of lower triangular matrices (K D D) with positive diagonal."""
+    result: ArrayK = np.log(np.diagonal(factors, axis1=-2, axis2=-1)).sum(axis=-1)
+    return result

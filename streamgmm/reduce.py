@@ -1,0 +1,64 @@
+"""One fixed binary tree over blocks, whatever the order in which results arrive. Floor 0.
+
+Node (level l, number j) covers blocks j 2^l .. (j+1) 2^l - 1, cut off at the last block. The shape depends on the number of blocks
+alone; hence the same bits for any executor, worker count, retry or order of arrival. Appending blocks keeps all complete subtrees.
+"""
+
+__all__ = ["Span", "TreeReducer", "spans"]
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, order=True)
+class Span:
+    """A node of the tree: 2^level blocks from number * 2^level on."""
+
+    number: int
+    level: int
+
+    @property
+    def first(self) -> int:
+        """First block."""
+        return self.number << self.level
+
+    def last(self, n_blocks: int) -> int:
+        """One past the last block, cut off at the end of the table."""
+        return min((self.number + 1) << self.level, n_blocks)
+
+
+def spans(n_blocks: int, level: int) -> Iterator[Span]:
+    """All spans of one level, in order."""
+    return (Span(number, level) for number in range(-(-n_blocks >> level)))
+
+
+class TreeReducer(Generic[T]):
+    """Merges the results of spans as their neighbours arrive; holds at most one result a level and those that wait for a neighbour."""
+
+    def __init__(self, merge: Callable[[T, T], T]) -> None:
+        self._merge = merge
+        self._waiting: dict[Span, T] = {}
+
+    def add(self, span: Span, value: T) -> None:
+        """Take the result of a span; each span once."""
+        while True:
+            if span in self._waiting:
+                raise ValueError(f"the result of {span} came twice")
+            neighbour = Span(span.number ^ 1, span.level)
+            if neighbour not in self._waiting:
+                break
+            other = self._waiting.pop(neighbour)
+            value = self._merge(value, other) if span.number < neighbour.number else self._merge(other, value)
+            span = Span(span.number // 2, span.level + 1)
+        self._waiting[span] = value
+
+    def result(self) -> T | None:
+        """The whole, after the last span: what is left merges from the right edge inwards. None where nothing was added."""
+        whole: T | None = None
+        for span in sorted(self._waiting, key=lambda s: s.first, reverse=True):
+            value = self._waiting[span]
+            whole = value if whole is None else self._merge(value, whole)
+        return whole

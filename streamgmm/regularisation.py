@@ -1,0 +1,86 @@
+"""What keeps components alive: variance floor, occupancy floor and the policy for a component that falls below. Floor 0.
+
+`reg_covar` is scikit-learn's: absolute, added to the diagonal of every covariance. `variance_floor` is relative to each column's
+own variance over all rows, for columns on scales from 1e-6 to 1e9. Without a variance floor only what is singular in double
+precision is lifted.
+"""
+
+__all__ = ["POLICIES", "SINGULAR", "Fault", "Regularisation", "lift_dense", "lift_diagonal"]
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from streamgmm.arrays import ArrayD, ArrayDD
+from streamgmm.errors import ConfigError, nearest
+
+POLICIES = ("floor", "reseed", "drop", "raise")
+
+SINGULAR = 1e-14  # eigenvalues of a correlation matrix below this are rounding
+LIFTED = 1e-12  # where a singular direction without a floor of its own is lifted to, relative to the columns' variances
+RESOLUTION = (4 * np.finfo(np.float64).eps) ** 2  # relative to the squared mean, a smaller variance is rounding
+
+
+@dataclass(frozen=True)
+class Regularisation:
+    """reg_covar >= 0; variance_floor relative, None for none; occupancy_floor in rows; on_singular: floor, reseed, drop or raise."""
+
+    reg_covar: float = 1e-6
+    variance_floor: float | None = None
+    occupancy_floor: float = 0.0
+    on_singular: str = "floor"
+
+    def __post_init__(self) -> None:
+        _check_number("reg_covar", self.reg_covar, "; 1e-6 is the default")
+        _check_number("occupancy_floor", self.occupancy_floor, "")
+        if self.variance_floor is not None:
+            _check_number("variance_floor", self.variance_floor, "; 1e-6 of the column variance is a good start")
+        if self.on_singular not in POLICIES:
+            raise ConfigError(f"on_singular must be one of {POLICIES}, got {self.on_singular!r}{nearest(self.on_singular, POLICIES)}")
+
+
+def _check_number(name: str, value: object, hint: str) -> None:
+    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or value < 0:  # type: ignore[operator, arg-type]
+        raise ConfigError(f"{name} must be a finite number >= 0, got {value!r}{hint}")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A component below a floor: what fell ("occupancy" or "variance"), which component, its value and the floor."""
+
+    kind: str
+    component: int
+    value: float
+    floor: float
+
+
+def lift_diagonal(variances: ArrayD, means: ArrayD, scale: ArrayD, floor: float | None) -> tuple[ArrayD, float]:
+    """Lift variances (D) below the floor; returns them and the smallest one relative to `scale` (D).
+
+    Without a floor only a variance lost in the rounding of its mean is lifted.
+    """
+    if floor is None:
+        limit = np.maximum(RESOLUTION * means**2, np.finfo(np.float64).tiny)
+        target = np.maximum(LIFTED * scale, limit)
+    else:
+        limit = target = floor * scale
+    return np.where(variances >= limit, variances, target), float((variances / scale).min())
+
+
+def lift_dense(covariance: ArrayDD, mean: ArrayD, scale: ArrayD, floor: float | None) -> tuple[ArrayDD, float]:
+    """Lift the eigenvalues of a covariance (D D), measured in units of its columns; returns it and the smallest eigenvalue.
+
+    With a floor the units are the columns' variances over all rows (`scale`), without one the component's own. Where nothing is
+    below, the covariance comes back untouched.
+    """
+    variances, smallest = lift_diagonal(np.diagonal(covariance).copy(), mean, scale, floor)
+    root = np.sqrt(variances if floor is None else scale)
+    eigenvalues, vectors = np.linalg.eigh(covariance / root / root[:, None])
+    limit = SINGULAR * len(scale) if floor is None else floor
+    raised = np.maximum(eigenvalues, LIFTED if floor is None else floor)
+    if eigenvalues[0] >= limit and np.array_equal(variances, np.diagonal(covariance)):
+        return covariance, smallest
+    lifted = (vectors * raised) @ vectors.T * root * root[:, None]
+    return (lifted + lifted.T) / 2, min(smallest, float(eigenvalues[0]))

@@ -1,0 +1,1 @@
+"""When to maximise and how to blend: one file per implementation."""

@@ -1,0 +1,124 @@
+"""All that is needed to go on: contenders, pass, history. Floor 4.
+
+States are frozen; the loop makes a new one after each pass. `to_record` and `from_record` turn a state into plain arrays and
+strict JSON and back, bit for bit.
+"""
+
+__all__ = ["Contender", "FitState", "Outcome"]
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any
+
+import numpy as np
+
+from streamgmm.arrays import FloatArray
+from streamgmm.components.base import AbstractComponents
+from streamgmm.errors import CheckpointError
+from streamgmm.mixture import Mixture
+from streamgmm.registry import implementation
+from streamgmm.weights.base import AbstractWeights
+
+
+class Outcome(Enum):
+    """How a fit ended; the value tells the user what it means."""
+
+    CONVERGED = "The change of the mean log-likelihood fell below tol."
+    PASSES_EXHAUSTED = "max_iter passes were made before the change fell below tol: raise max_iter, or tol."
+    DEADLINE = "The deadline came before convergence; the state is saved where a run folder was given: resume to go on."
+    INTERRUPTED = "The fit was told to stop; the state is saved where a run folder was given: resume to go on."
+
+    @property
+    def word(self) -> str:
+        """For records and messages."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True, eq=False)
+class Contender:
+    """One mixture being fitted. log_likelihoods: mean per row weight at each pass, before that pass's M-step (the last one dated
+    by the parameters it was computed from, as scikit-learn's lower_bounds_). repairs: how often a component was repaired."""
+
+    start: int
+    mixture: Mixture
+    log_likelihoods: tuple[float, ...] = ()
+    converged: bool = False
+    repairs: int = 0
+
+    @property
+    def log_likelihood(self) -> float:
+        """The latest mean log-likelihood."""
+        return self.log_likelihoods[-1] if self.log_likelihoods else -np.inf
+
+
+@dataclass(frozen=True, eq=False)
+class FitState:
+    """After `passes` passes. rows, skipped, weight: of the last pass."""
+
+    contenders: tuple[Contender, ...]
+    passes: int = 0
+    rows: int = 0
+    skipped: int = 0
+    weight: float = 0.0
+    outcome: Outcome | None = None
+
+    @property
+    def active(self) -> tuple[Contender, ...]:
+        """Contenders that have not converged."""
+        return tuple(c for c in self.contenders if not c.converged)
+
+    @property
+    def best(self) -> Contender:
+        """The contender of largest log-likelihood; the first of equals."""
+        return max(self.contenders, key=lambda c: (c.log_likelihood, -c.start))
+
+    def reopened(self) -> "FitState":
+        """To go on after a deadline, an interruption or a raised max_iter."""
+        return replace(self, outcome=None)
+
+    def to_record(self) -> tuple[dict[str, FloatArray], dict[str, Any]]:
+        """(arrays by name, strict JSON)."""
+        arrays: dict[str, FloatArray] = {}
+        for i, contender in enumerate(self.contenders):
+            named = {**contender.mixture.to_arrays(), "log_likelihoods": np.array(contender.log_likelihoods, np.float64)}
+            arrays |= {f"contender_{i}_{name}": np.asarray(value, np.float64) for name, value in named.items()}
+        return arrays, {
+            "passes": self.passes,
+            "rows": self.rows,
+            "skipped": self.skipped,
+            "weight": self.weight,
+            "outcome": None if self.outcome is None else self.outcome.word,
+            "contenders": [_describe(contender) for contender in self.contenders],
+        }
+
+    @classmethod
+    def from_record(cls, arrays: Mapping[str, FloatArray], record: Mapping[str, Any]) -> "FitState":
+        """Inverse of `to_record`. Raises CheckpointError where the record does not describe a valid state."""
+        try:
+            contenders = tuple(_contender(i, described, arrays) for i, described in enumerate(record["contenders"]))
+            outcome = None if record["outcome"] is None else Outcome[str(record["outcome"]).upper()]
+            numbers = (int(record["passes"]), int(record["rows"]), int(record["skipped"]), float(record["weight"]))
+        except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+            raise CheckpointError(f"the fit state does not fit its description: {error}") from error
+        return cls(contenders, *numbers, outcome)
+
+
+def _describe(contender: Contender) -> dict[str, Any]:
+    return {
+        "start": contender.start,
+        "components": contender.mixture.components.name,
+        "weights": contender.mixture.weights.name,
+        "converged": contender.converged,
+        "repairs": contender.repairs,
+    }
+
+
+def _contender(i: int, described: Mapping[str, Any], arrays: Mapping[str, FloatArray]) -> Contender:
+    prefix = f"contender_{i}_"
+    mine = {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
+    family: type[AbstractComponents] = implementation("components", described["components"])
+    law: type[AbstractWeights] = implementation("weights", described["weights"])
+    mixture = Mixture(family.from_arrays(mine), law(mine["weights"]))
+    history = tuple(float(value) for value in mine["log_likelihoods"])
+    return Contender(int(described["start"]), mixture, history, bool(described["converged"]), int(described["repairs"]))

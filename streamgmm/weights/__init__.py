@@ -1,0 +1,1 @@
+"""The mixing proportions and their law: one file per implementation."""

@@ -1,0 +1,28 @@
+"""Shared fixtures and the settings of hypothesis."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+# The first example of a test may wait for a kernel to be compiled: no deadline. Derandomised: a failure comes back on every machine.
+settings.register_profile(
+    "streamgmm", deadline=None, derandomize=True, database=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("streamgmm")
+
+
+@pytest.fixture
+def rng():
+    """A generator with a fixed seed."""
+    return np.random.default_rng(20260818)
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """The folder of real data beside the repository; a test that needs it is skipped where it is absent."""
+    folder = Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("no folder ../shared/data beside the repository: real data are not part of it")
+    return folder
