@@ -102,7 +102,8 @@ class DaskDistributed(AbstractExecutor):
 
     def _finished(self, outstanding: dict[Any, Span]) -> list[Any]:
         try:
-            done = distributed.wait(list(outstanding), timeout=self._stall_timeout, return_when="FIRST_COMPLETED").done
+            with self._client.as_current():
+                done = distributed.wait(list(outstanding), timeout=self._stall_timeout, return_when="FIRST_COMPLETED").done
         except TimeoutError as error:
             names = ", ".join(str(span.first) for span in list(outstanding.values())[:5])
             raise ClusterError(

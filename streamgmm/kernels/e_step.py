@@ -15,8 +15,9 @@ from streamgmm.kernels.tile import TILE, clear_max, fill_tile, hard_tile, soft_t
 
 NOTHING, RESPONSIBILITIES, LOG_JOINT = 0, 1, 2
 
-# Shares whose sum over a tile is below this change no bit of statistics that hold at least one row's weight in all.
-NEGLIGIBLE = 1e-20
+# Shares whose sum over a tile is below 1e-20 of the weight of a mean row of the tile change no bit of statistics that hold such a row.
+# (Relative to the rows' weights, whose unit must not matter.)
+NEGLIGIBLE = 1e-20 / TILE
 
 
 @inlined()
@@ -59,7 +60,9 @@ def accumulate(x, sample_weight, means, factors, constants, dims, hard, counts, 
         else:
             soft_tile(joint, n_components, largest, total)
         tile_likelihood = 0.0
+        tile_weight = 0.0
         for t in range(n):
+            tile_weight += sample_weight[start + t]
             if sample_weight[start + t] > 0.0:
                 tile_likelihood += sample_weight[start + t] * (largest[t] + np.log(total[t]))
             row_factor[t] = sample_weight[start + t] / total[t]
@@ -68,7 +71,7 @@ def accumulate(x, sample_weight, means, factors, constants, dims, hard, counts, 
             row_factor[t] = 0.0
         for k in range(n_components):
             tile_count = _shares(joint, k, row_factor, share)
-            if tile_count > NEGLIGIBLE:
+            if tile_count > NEGLIGIBLE * tile_weight:
                 counts[k] += tile_count
                 add_moments(tile, share, k, means, factors, dims, work, first, second)
     return log_likelihood

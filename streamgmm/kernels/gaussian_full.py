@@ -65,22 +65,66 @@ def _log_joint_looped(tile, means, factors, constants, dims, log_joint, largest,
 
 
 @inlined(reassociate=True)
+def _pair(p, q, work, second, row, j, i):  # type: ignore[no-untyped-def]
+    """Add sum_t p_j x_i for one pair of columns; p at work[p+...], x at work[q+...]."""
+    total = 0.0
+    for t in range(TILE):
+        total += work[p + j * TILE + t] * work[q + i * TILE + t]
+    second[row, j * (j + 1) // 2 + i] += total
+
+
+@inlined(reassociate=True)
+def _nine_pairs(p, q, work, second, row, j, i, diagonal):  # type: ignore[no-untyped-def]
+    """The 3 x 3 pairs from (j, i) on: nine sums per six loads keep the multipliers busy, single pairs would wait for memory."""
+    s00 = s01 = s02 = s10 = s11 = s12 = s20 = s21 = s22 = 0.0
+    for t in range(TILE):
+        p0, p1, p2 = work[p + j * TILE + t], work[p + (j + 1) * TILE + t], work[p + (j + 2) * TILE + t]
+        q0, q1, q2 = work[q + i * TILE + t], work[q + (i + 1) * TILE + t], work[q + (i + 2) * TILE + t]
+        s00 += p0 * q0
+        s01 += p0 * q1
+        s02 += p0 * q2
+        s10 += p1 * q0
+        s11 += p1 * q1
+        s12 += p1 * q2
+        s20 += p2 * q0
+        s21 += p2 * q1
+        s22 += p2 * q2
+    row0, row1, row2 = j * (j + 1) // 2 + i, (j + 1) * (j + 2) // 2 + i, (j + 2) * (j + 3) // 2 + i
+    second[row, row0] += s00
+    second[row, row1] += s10
+    second[row, row1 + 1] += s11
+    second[row, row2] += s20
+    second[row, row2 + 1] += s21
+    second[row, row2 + 2] += s22
+    if not diagonal:  # above the diagonal of a block on it, pairs stand twice
+        second[row, row0 + 1] += s01
+        second[row, row0 + 2] += s02
+        second[row, row1 + 2] += s12
+
+
+@inlined(reassociate=True)
 def _moments(tile, share, k, means, dims, work, first, second):  # type: ignore[no-untyped-def]
     d = len(dims)
     row = 0 if second.shape[0] == 1 else k
+    p = d * TILE  # differences stand from 0 on in `work`, the same times their shares from p on
     for i in range(d):
+        column = work[i * TILE : (i + 1) * TILE]
+        weighted = work[p + i * TILE : p + (i + 1) * TILE]
+        mean = means[k, i]
         for t in range(TILE):
-            work[i * TILE + t] = tile[i * TILE + t] - means[k, i]
-    for j in range(d):
+            column[t] = tile[i * TILE + t] - mean
         total = 0.0
         for t in range(TILE):
-            total += share[t] * work[j * TILE + t]
-        first[k, j] += total
+            weighted[t] = share[t] * column[t]
+            total += weighted[t]
+        first[k, i] += total
+    whole = d - d % 3
+    for j in range(0, whole, 3):
+        for i in range(0, j + 1, 3):
+            _nine_pairs(p, 0, work, second, row, j, i, i == j)
+    for j in range(whole, d):
         for i in range(j + 1):
-            product = 0.0
-            for t in range(TILE):
-                product += share[t] * work[j * TILE + t] * work[i * TILE + t]
-            second[row, j * (j + 1) // 2 + i] += product
+            _pair(p, 0, work, second, row, j, i)
 
 
 @overload(log_joint_tile)
