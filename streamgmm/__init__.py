@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from streamgmm import executors as executors
     from streamgmm.estimator import GaussianMixture as GaussianMixture
     from streamgmm.estimator import fit as fit
+    from streamgmm.estimator import load as load
     from streamgmm.mixture import Mixture as Mixture
-    from streamgmm.model_file import load_model as load
     from streamgmm.sources import as_source as as_source
     from streamgmm.sources import open_source as open_source
 
@@ -37,7 +37,7 @@ _HOMES = {
     "Mixture": ("streamgmm.mixture", "Mixture"),
     "as_source": ("streamgmm.sources", "as_source"),
     "fit": ("streamgmm.estimator", "fit"),
-    "load": ("streamgmm.model_file", "load_model"),
+    "load": ("streamgmm.estimator", "load"),
     "open_source": ("streamgmm.sources", "open_source"),
 }
 

@@ -13,10 +13,12 @@ import io
 import json
 import os
 import re
+import shutil
 import socket
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,7 @@ from streamgmm.errors import (
     DataChangedError,
     RunLockedError,
     RunMismatchError,
+    SecurityError,
 )
 from streamgmm.events import Event, ignore
 from streamgmm.pending_folder import storage_errors
@@ -81,9 +84,9 @@ class Run:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 self._lock.seek(0)
-                owner = self._lock.read().strip() or "another process"
+                owner, since = self._lock.read().strip() or "another process", _changed_at(self._lock)
                 self._lock.close()
-                raise RunLockedError(f"run {self.folder} is in use by {owner}; wait for it or stop it") from None
+                raise RunLockedError(f"run {self.folder} is in use by {owner} since {since}; wait for it or stop it") from None
         self._lock.truncate(0)
         self._lock.write(f"process {os.getpid()} on {socket.gethostname()}")
         self._lock.flush()
@@ -99,6 +102,22 @@ class Run:
         for path in self.commits.glob(".pending-*"):
             with contextlib.suppress(OSError):
                 path.unlink()
+
+    def clear(self) -> None:
+        """Delete what an earlier fit left here, run.json last: killed in between, it is still a run that can be cleared again.
+
+        Only with the lock held.
+        """
+        assert self._lock is not None
+        with storage_errors(self.folder):
+            for number in self.numbers():
+                (self.commits / f"{number:06d}.zip").unlink()
+            if self.model_path.exists():
+                shutil.rmtree(self.model_path)
+            for path in (self.events_path, self.folder / "run.json"):
+                path.unlink(missing_ok=True)
+            _sync_folder(self.folder)
+        self._last = None
 
     # ---- run.json ----------------------------------------------------------------------------------------------------
 
@@ -146,12 +165,12 @@ class Run:
 
     def commit(self, state: FitState) -> Commit:
         """Write the state as the next commit and drop commits older than the third newest verified one."""
-        number = (self._numbers() or [0])[-1] + 1
+        number = (self.numbers() or [0])[-1] + 1
         parent = self._last.record_hash if self._last is not None else ""
         raw, record_hash = _pack(state, number, parent)
         self._publish(self.commits / f"{number:06d}.zip", raw)
         self._last = Commit(number, record_hash, state)
-        for old in self._numbers()[:-COMMITS_KEPT]:
+        for old in self.numbers()[:-COMMITS_KEPT]:
             with contextlib.suppress(OSError):
                 (self.commits / f"{old:06d}.zip").unlink()
         return self._last
@@ -162,11 +181,11 @@ class Run:
         Raises CheckpointCorruptError where there are commits and none verifies.
         """
         faults = []
-        for number in reversed(self._numbers()):
+        for number in reversed(self.numbers()):
             path = self.commits / f"{number:06d}.zip"
             try:
                 self._last = _unpack(path, number)
-            except CheckpointVersionError:
+            except (CheckpointVersionError, SecurityError):
                 raise
             except (CheckpointError, OSError) as error:
                 faults.append(f"{path.name}: {error}")
@@ -177,7 +196,8 @@ class Run:
             raise CheckpointCorruptError(f"no commit of {self.folder} verifies: {'; '.join(faults)}. Start again in a new run folder.")
         return None
 
-    def _numbers(self) -> list[int]:
+    def numbers(self) -> list[int]:
+        """Numbers of the commits that are there, verified or not."""
         if not self.commits.is_dir():
             return []
         return sorted(int(match[1]) for entry in os.listdir(self.commits) if (match := COMMIT_NAME.fullmatch(entry)))
@@ -199,6 +219,11 @@ class Run:
                 with contextlib.suppress(OSError):
                     pending.unlink()
             _sync_folder(target.parent)
+
+
+def _changed_at(file: io.TextIOWrapper) -> str:
+    """When the owner of a lock wrote its name, for people to read; nothing is decided by it."""
+    return datetime.fromtimestamp(os.fstat(file.fileno()).st_mtime, UTC).isoformat(sep=" ", timespec="seconds")
 
 
 def _sync_folder(folder: Path) -> None:
@@ -256,8 +281,13 @@ def _unpack(path: Path, number: int) -> Commit:
 def _read_commit(archive: zipfile.ZipFile, number: int) -> Commit:
     entries = archive.infolist()
     names = [entry.filename for entry in entries]
+    for name in names:
+        if name.startswith("/") or "\\" in name or ".." in name.split("/"):
+            raise SecurityError(f"{archive.filename}: member {name!r} would lie outside of the commit; do not use this run")
     if len(set(names)) != len(names) or any(entry.file_size > MAX_MEMBER_BYTES for entry in entries):
         raise CheckpointCorruptError("members stand twice or are too large")
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise CheckpointCorruptError("its members are compressed, which streamgmm does not write")
     if "record.json" not in names:
         raise CheckpointError("not a streamgmm file: it holds no record.json")
     raw = archive.read("record.json")

@@ -91,21 +91,25 @@ def m_step(statistics: MixtureStatistics, mixture: Mixture, regularisation: Regu
 def _repair(mixture: Mixture, faults: tuple[Fault, ...], policy: str) -> tuple[Mixture, tuple[Repair, ...]]:
     if faults and policy == "raise":
         raise SingularComponentError(_fault_message(faults[0]))
-    own = sorted({fault.component for fault in faults if fault.component >= 0})
-    if policy == "drop" and own:
-        kept = [k for k in range(mixture.n_components) if k not in own]
-        mixture = mixture.select(kept or own[:1])
-    elif policy == "reseed":
-        for k in own:
-            mixture = mixture.split(_donor(mixture, own), k)
-    return mixture, tuple(Repair(policy if fault.component >= 0 else "floor", fault) for fault in faults)
+    fallen = sorted({fault.component for fault in faults if fault.component >= 0})
+    healthy = [k for k in range(mixture.n_components) if k not in fallen]
+    repaired = set(fallen)
+    if policy == "drop" and fallen:
+        kept = healthy or [int(np.argmax(mixture.weights.proportions))]
+        mixture = mixture.select(kept)
+        repaired -= set(kept)
+    elif policy == "reseed" and healthy:
+        for k in fallen:
+            mixture = mixture.split(_donor(mixture, healthy), k)
+    else:  # nothing to seed from: the floor, which is in the parameters already, has to do
+        repaired = set()
+    return mixture, tuple(Repair(policy if fault.component in repaired else "floor", fault) for fault in faults)
 
 
-def _donor(mixture: Mixture, excluded: Sequence[int]) -> int:
+def _donor(mixture: Mixture, healthy: Sequence[int]) -> int:
     """The component with most mass spread widest; it loses least by being halved."""
     mass = mixture.weights.proportions * mixture.components.extent()
-    mass[list(excluded)] = -1.0
-    return int(np.argmax(mass))
+    return max(healthy, key=lambda k: (float(mass[k]), -k))
 
 
 def _fault_message(fault: Fault) -> str:

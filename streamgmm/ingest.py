@@ -92,7 +92,7 @@ def _expand(item: AnyPath) -> list[Path]:
         return [path]
     if path.exists():
         raise DataError(f"{path} is neither a file nor a folder")
-    found = sorted(Path(name) for name in glob.glob(str(item), recursive=True))
+    found = sorted(Path(name) for name in glob.glob(str(item), recursive=True))  # noqa: PTH207  # a Path takes no absolute patterns
     if not found:
         siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         raise DataError(f"{path}: no such file or folder, and no pattern that fits one{nearest(path.name, siblings)}")

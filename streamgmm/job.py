@@ -7,6 +7,7 @@ storage from the run.
 __all__ = ["Job", "describe_source", "fresh_seed", "saved_model", "score_table"]
 
 import secrets
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,15 +15,17 @@ from typing import Any
 import numpy as np
 
 from streamgmm.block import Block
+from streamgmm.cautions import cautions
 from streamgmm.checkpoint import Run
 from streamgmm.components._gaussian import AbstractGaussian
 from streamgmm.configuration import MAY_CHANGE, FitConfiguration
-from streamgmm.errors import CheckpointError, ConfigError
+from streamgmm.errors import CheckpointError, ConfigError, DataError, RunMismatchError
 from streamgmm.events import Event, ignore
 from streamgmm.executors.base import AbstractExecutor, never
 from streamgmm.fit import FitProblem, FitResult, Observer, run_fit, sample_for_starts, start_state, starts_from_sample
 from streamgmm.mixture import Mixture
 from streamgmm.model_file import SavedModel, load_model, save_model
+from streamgmm.reduce import Span
 from streamgmm.registry import implementation
 from streamgmm.sources.base import AbstractSource
 from streamgmm.state import Contender, FitState, Outcome
@@ -36,7 +39,8 @@ class Job:
     """A source, what to fit to it and where to run.
 
     start: a mixture to start from instead of the configuration's `init`. adjust: changes each start that `init` made (scikit-learn's
-    weights_init, means_init, precisions_init). location: how to open the source again, for run.json only.
+    weights_init, means_init, precisions_init). given: hash of the parameters that the user gave to start from, "" for none.
+    location: how to open the source again, for run.json only.
     """
 
     source: AbstractSource
@@ -44,6 +48,7 @@ class Job:
     executor: AbstractExecutor
     start: Mixture | None = None
     adjust: Given | None = None
+    given: str = ""
     location: Mapping[str, Any] | None = None
     observe: Observer = ignore
     stop_requested: Callable[[], bool] = never
@@ -70,6 +75,7 @@ class Job:
         with run:
             if run.exists:
                 run.check_same(self.record(), MAY_CHANGE)
+                self._refuse_other_start(run)
             else:
                 run.start(self.record())
             state = self._state_of(run)
@@ -86,25 +92,41 @@ class Job:
         if resume == "must" and not run.exists:
             raise CheckpointError(f"nothing to resume in {run.folder}: looked for run.json and commits/")
 
+    def _refuse_other_start(self, run: Run) -> None:
+        if run.record().get("given", "") != self.given:
+            raise RunMismatchError(
+                f"run {run.folder} was started from other given parameters (weights_init, means_init, precisions_init); give the same"
+                " ones, or use a new run folder"
+            )
+
     def record(self) -> dict[str, Any]:
         """What run.json keeps."""
         return {
             "configuration": self.configuration.model_dump(),
             "source": self.source.fingerprint,
             "location": dict(self.location or {}),
+            "given": self.given,
         }
 
     def first_state(self) -> FitState:
         """The starts, one contender each."""
         c = self.configuration
         if self.start is not None:
+            self._refuse_few_rows()
             return start_state([self._with_law(self.start)])
         sample = sample_for_starts(self.source, c.seed)
+        for caution in cautions(sample, self.source, c.n_components):
+            self.observe(caution)
         initialiser = implementation("initialisers", c.init)()
         self.observe(Event("start", f"{c.n_init} start(s) {c.init} on a sample of {len(sample.x):,} rows", {"rows": len(sample.x)}))
         rng = np.random.default_rng(c.seed)
         starts = starts_from_sample(initialiser, self.family, sample, c.n_components, c.n_init, rng)
         return start_state([self._with_law(self.adjust(start) if self.adjust else start) for start in starts])
+
+    def _refuse_few_rows(self) -> None:
+        n_rows, k = self.source.n_rows, self.configuration.n_components
+        if n_rows is not None and n_rows < k:
+            raise DataError(f"n_components={k} is larger than the number of rows: Found array with {n_rows} sample(s)")
 
     def _with_law(self, mixture: Mixture) -> Mixture:
         law = implementation("weights", self.configuration.weight_model)
@@ -213,9 +235,19 @@ def add_scores(a: Sequence[Any], b: Sequence[Any]) -> tuple[Any, ...]:
     return tuple(left + right for left, right in zip(a, b, strict=True))
 
 
-def score_table(mixture: Mixture, source: AbstractSource, executor: AbstractExecutor) -> dict[str, Any]:
+def score_table(
+    mixture: Mixture, source: AbstractSource, executor: AbstractExecutor, observe: Observer = ignore
+) -> dict[str, Any]:
     """Total and mean log-likelihood of a whole table under a mixture, streamed."""
-    total = executor.map_reduce(ScoreBlock(mixture), add_scores, source)
+    began, rows_read = time.monotonic(), 0
+
+    def on_span(_: Span, value: Sequence[Any]) -> None:
+        nonlocal rows_read
+        rows_read += value[2] + value[3]
+        details = {"task": "score", "rows": rows_read, "of": source.n_rows, "seconds": time.monotonic() - began}
+        observe(Event("reading", f"score: {rows_read:,} rows", details))
+
+    total = executor.map_reduce(ScoreBlock(mixture), add_scores, source, on_span)
     likelihood, weight, rows, skipped = total if total is not None else (0.0, 0.0, 0, 0)
     return {
         "log_likelihood": likelihood,

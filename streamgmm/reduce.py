@@ -29,6 +29,10 @@ class Span:
         """One past the last block, cut off at the end of the table."""
         return min((self.number + 1) << self.level, n_blocks)
 
+    def is_within(self, other: "Span") -> bool:
+        """Whether all its blocks are blocks of the other."""
+        return other.level >= self.level and other.number == self.number >> (other.level - self.level)
+
 
 def spans(n_blocks: int, level: int) -> Iterator[Span]:
     """All spans of one level, in order."""
@@ -44,9 +48,9 @@ class TreeReducer(Generic[T]):
 
     def add(self, span: Span, value: T) -> None:
         """Take the result of a span; each span once."""
+        if any(span.is_within(other) for other in self._waiting):
+            raise ValueError(f"the result of {span} came twice")
         while True:
-            if span in self._waiting:
-                raise ValueError(f"the result of {span} came twice")
             neighbour = Span(span.number ^ 1, span.level)
             if neighbour not in self._waiting:
                 break

@@ -35,6 +35,8 @@ def implementation(role: str, name: str) -> type[Any]:
     try:
         module = importlib.import_module(f"streamgmm.{role}.{name}")
     except ModuleNotFoundError as error:
+        if str(error.name).startswith("streamgmm"):
+            raise
         raise MissingDependencyError(f"{name!r} of {role} needs {error.name}, which is not installed: pip install {error.name}") from error
     found: type[Any] = getattr(module, module.__all__[0])
     return found

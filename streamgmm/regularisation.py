@@ -75,12 +75,15 @@ def lift_dense(covariance: ArrayDD, mean: ArrayD, scale: ArrayD, floor: float | 
     With a floor the units are the columns' variances over all rows (`scale`), without one the component's own. Where nothing is
     below, the covariance comes back untouched.
     """
-    variances, smallest = lift_diagonal(np.diagonal(covariance).copy(), mean, scale, floor)
+    own = np.diagonal(covariance).copy()
+    variances, smallest = lift_diagonal(own, mean, scale, floor)
+    if floor is None and not np.array_equal(variances, own):
+        covariance = covariance.copy()
+        np.fill_diagonal(covariance, variances)
     root = np.sqrt(variances if floor is None else scale)
     eigenvalues, vectors = np.linalg.eigh(covariance / root / root[:, None])
-    limit = SINGULAR * len(scale) if floor is None else floor
-    raised = np.maximum(eigenvalues, LIFTED if floor is None else floor)
-    if eigenvalues[0] >= limit and np.array_equal(variances, np.diagonal(covariance)):
+    if eigenvalues[0] >= (SINGULAR * len(scale) if floor is None else floor):
         return covariance, smallest
+    raised = np.maximum(eigenvalues, LIFTED if floor is None else floor)
     lifted = (vectors * raised) @ vectors.T * root * root[:, None]
     return (lifted + lifted.T) / 2, min(smallest, float(eigenvalues[0]))

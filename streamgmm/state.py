@@ -74,8 +74,8 @@ class FitState:
         return max(self.contenders, key=lambda c: (c.log_likelihood, -c.start))
 
     def reopened(self) -> "FitState":
-        """To go on after a deadline, an interruption or a raised max_iter."""
-        return replace(self, outcome=None)
+        """To go on after a deadline, an interruption or a raised max_iter; a fit that has converged stays as it is."""
+        return replace(self, outcome=None) if self.active else self
 
     def to_record(self) -> tuple[dict[str, FloatArray], dict[str, Any]]:
         """(arrays by name, strict JSON)."""
@@ -115,10 +115,12 @@ def _describe(contender: Contender) -> dict[str, Any]:
 
 
 def _contender(i: int, described: Mapping[str, Any], arrays: Mapping[str, FloatArray]) -> Contender:
+    if described["start"] != i:
+        raise ValueError(f"contender {i} says that it is number {described['start']}")
     prefix = f"contender_{i}_"
     mine = {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
     family: type[AbstractComponents] = implementation("components", described["components"])
     law: type[AbstractWeights] = implementation("weights", described["weights"])
     mixture = Mixture(family.from_arrays(mine), law(mine["weights"]))
     history = tuple(float(value) for value in mine["log_likelihoods"])
-    return Contender(int(described["start"]), mixture, history, bool(described["converged"]), int(described["repairs"]))
+    return Contender(i, mixture, history, bool(described["converged"]), int(described["repairs"]))

@@ -68,9 +68,9 @@ class Statistics:
         return arrays
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, FloatArray], prefix: str = "") -> Self:
-        """Inverse of `to_arrays`."""
-        hints = get_type_hints(cls)
+    def from_arrays(cls, arrays: Mapping[str, FloatArray], prefix: str = "", **nested: "type[Statistics]") -> Self:
+        """Inverse of `to_arrays`. `nested` names the class of a nested field that is declared abstract."""
+        hints = get_type_hints(cls) | nested
         return cls(**{f.name: _restore(f, hints[f.name], arrays, prefix) for f in fields(cls)})
 
     def is_finite(self) -> bool:
@@ -100,6 +100,8 @@ def _scale_field(law: str, a: Any, factor: float) -> Any:
 
 def _restore(f: "Field[Any]", hint: Any, arrays: Mapping[str, FloatArray], prefix: str) -> Any:
     if _law(f) == "nested":
+        if hint is Statistics:
+            raise TypeError(f"the class of the nested field {f.name!r} is not known: pass {f.name}=its class to from_arrays")
         return hint.from_arrays(arrays, f"{prefix}{f.name}.")
     value = arrays[prefix + f.name]
     return hint(value) if hint in (int, float) else value

@@ -24,7 +24,7 @@ class Stopping:
             raise ConfigError(f"tol must be finite and >= 0, got {self.tol!r}")
         if not isinstance(self.max_iter, Integral) or isinstance(self.max_iter, bool) or self.max_iter < 1:
             raise ConfigError(f"max_iter must be an int >= 1, got {self.max_iter!r}")
-        if self.deadline is not None and not (isinstance(self.deadline, Real) and self.deadline > 0):
+        if self.deadline is not None and not _is_positive(self.deadline):
             raise ConfigError(f"deadline must be a positive number of seconds, got {self.deadline!r}")
 
     def outcome(self, state: FitState, seconds: float) -> Outcome | None:
@@ -36,3 +36,7 @@ class Stopping:
         if self.deadline is not None and seconds >= self.deadline:
             return Outcome.DEADLINE
         return None
+
+
+def _is_positive(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value) and float(value) > 0

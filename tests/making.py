@@ -108,6 +108,14 @@ def clustered_rows(n, k, d, rng, *, spread=3.0):
     return centres[labels] + np.einsum("nij,nj->ni", factors[labels], rng.normal(size=(n, d)))
 
 
+def wide_start(name, k, x, rng, weights=FreeWeights):
+    """K components at rows of the table, each as wide as the table: a start from which no component collapses at once."""
+    even = np.full(k, 1 / k)
+    covariance = np.cov(x.T).reshape(x.shape[1], x.shape[1])
+    centres = x[rng.choice(len(x), k, replace=False)]
+    return Mixture(family_of(name).from_dense(centres, np.stack([covariance] * k), even), weights(even))
+
+
 def dense(mixture):
     """weights, means and dense covariances of a mixture: what the twin takes."""
     components = mixture.components

@@ -27,6 +27,7 @@ from streamgmm.regularisation import RESOLUTION, Fault, Regularisation, lift_den
 from streamgmm.statistics import Statistics, reference, summed
 
 LOG_2PI = math.log(2 * math.pi)
+ASYMMETRY = 1e-8  # of the columns' standard deviations: beyond rounding, hence a mistake
 MATRICES = {"": kernels.NOTHING, "responsibilities": kernels.RESPONSIBILITIES, "log_joint": kernels.LOG_JOINT}
 
 
@@ -73,6 +74,14 @@ class GaussianMoments(Statistics):
         return GaussianMoments(centre, self.n, self.first + n * e, self.second + structure.reduce(change))
 
 
+def _refuse_asymmetry(covariances: FloatArray) -> None:
+    sd = np.sqrt(np.abs(np.einsum("kii->ki", covariances)))
+    difference = np.abs(covariances - covariances.transpose(0, 2, 1))
+    symmetric = (difference <= ASYMMETRY * sd[:, :, None] * sd[:, None, :]).all(axis=(1, 2))
+    if not symmetric.all():
+        raise ConfigError(f"component {int(np.argmin(symmetric))}: its covariance is not symmetric; pass (V + V.T) / 2 if that is meant")
+
+
 @dataclass(frozen=True, eq=False)
 class AbstractGaussian(AbstractComponents):
     """K Gaussians: means (K D), covariances in the family's own shape (scikit-learn's)."""
@@ -87,6 +96,12 @@ class AbstractGaussian(AbstractComponents):
         expected = self.covariance_shape(k, d)
         if self.covariances.shape != expected:
             raise ConfigError(f"covariances of type {self.name!r} must have shape {expected}, got {self.covariances.shape}")
+        for name, values in (("mean", self.means), ("covariance", self._stacked)):
+            finite = np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
+            if not finite.all():
+                raise ConfigError(f"component {int(np.argmin(finite))}: its {name} is not finite")
+        if self.structure.dense:
+            _refuse_asymmetry(self._stacked)
         _ = self.whitening  # refuses a covariance that is not positive definite
 
     @staticmethod
@@ -212,7 +227,7 @@ class AbstractGaussian(AbstractComponents):
         if self.structure.isotropic:
             variances = np.full(d, (within.sum() + between.sum()) / total / d)
         constant = variances <= RESOLUTION * mean**2
-        fallback = np.where(mean != 0, mean**2, 1.0)
+        fallback = np.where(mean**2 >= np.finfo(np.float64).tiny, mean**2, 1.0)
         return np.where(constant, fallback, variances)
 
     def _lift(
@@ -278,7 +293,8 @@ class AbstractGaussian(AbstractComponents):
         noise = rng.standard_normal((len(labels), self.n_features))
         rows = np.zeros(len(labels), np.intp) if self.structure.shared else labels
         if not self.structure.dense:
-            return self.means[labels] + noise * np.sqrt(self._stacked)[rows]
+            drawn: ArrayND = self.means[labels] + noise * np.sqrt(self._stacked)[rows]
+            return drawn
         factors = cholesky(self._stacked)
         out = np.empty_like(noise)
         for k in range(self.n_components):
@@ -314,7 +330,7 @@ class AbstractGaussian(AbstractComponents):
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, FloatArray]) -> Self:
         """Inverse of `to_arrays`."""
-        return cls(*(np.ascontiguousarray(arrays[f.name], dtype=np.float64) for f in fields(cls)))
+        return cls(*(np.require(arrays[f.name], np.float64, "C") for f in fields(cls)))
 
     @classmethod
     def from_dense(cls, means: ArrayKD, covariances: FloatArray, weights: ArrayK) -> Self:

@@ -1,9 +1,9 @@
 """CSV files, gzipped or not, as a table to be stored. Floor 4.
 
 CSV declares no dtypes, and the first rows prove little: a column of integers may hold a fraction or a null a million rows later. So every
-number becomes float64, which holds integers up to 2**53 exactly. Only a column whose first block holds larger integers (identifiers of
-sources) stays int64; a null or a fraction in it later is refused, not rounded. Which columns are numbers is taken from the first block
-of the first file. Lines before the header that begin with '#' are skipped: archives put a description there.
+number becomes float64, which holds integers up to 2**53 exactly. Only a column whose first rows hold larger integers (identifiers of
+sources) stays int64; a null or a fraction in it is refused, not rounded. Which columns are numbers is taken from the first rows of
+the first file. Lines before the header that begin with '#' are skipped: archives put a description there.
 """
 
 __all__ = ["CSV"]
@@ -17,6 +17,7 @@ from typing import Any, final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from streamgmm.column_names import name_fault
@@ -24,7 +25,8 @@ from streamgmm.errors import SchemaError
 from streamgmm.formats._arrow import as_numpy, reading
 from streamgmm.formats.base import AbstractFormat, Batch, Table, choose_columns, leave_out, refuse_duplicates
 
-BLOCK_BYTES = 2**23
+SAMPLE_BYTES = 2**23
+BLOCK_BYTES = 2**20  # pyarrow reads some thirty blocks ahead
 EXACT_INTEGER = 2**53
 LONGEST_LINE = 2**20
 
@@ -35,8 +37,8 @@ class CSV(AbstractFormat):
 
     def open(self, paths: Sequence[Path], columns: Sequence[str] | None, null_values: Sequence[str]) -> Table:
         """See AbstractFormat."""
-        sample = _first_block(paths[0], null_values)
-        faults = {name: name_fault(name) or _text_fault(sample.column(name)) for name in sample.schema.names}
+        sample = _first_rows(paths[0], null_values)
+        faults = {name: name_fault(name) or _fault(sample.column(name)) for name in sample.column_names}
         names, left_out = choose_columns(columns, faults, paths[0])
         types = {name: _type(sample.column(name)) for name in names}
         dtypes = {name: np.dtype(np.int64 if kind == pa.int64() else np.float64) for name, kind in types.items()}
@@ -44,18 +46,27 @@ class CSV(AbstractFormat):
         return Table(dtypes, left_out, lambda: _batches(paths, dtypes, options))
 
 
-def _first_block(path: Path, null_values: Sequence[str]) -> pa.RecordBatch:
-    """The first block, with types as pyarrow infers them from it."""
-    options = pa_csv.ConvertOptions(null_values=list(null_values), strings_can_be_null=True)
-    with reading(path), _open(path, options) as reader:
-        refuse_duplicates(reader.schema.names, path)
-        return next(iter(reader), None) or pa.RecordBatch.from_pylist([], schema=reader.schema)
+def _first_rows(path: Path, null_values: Sequence[str]) -> pa.Table:
+    """The first rows, with types as pyarrow infers them. Broken rows are passed over here: reading names them later."""
+    with reading(path):
+        with pa.input_stream(path) as stream:
+            text = stream.read(SAMPLE_BYTES)
+        table = pa_csv.read_csv(
+            pa.BufferReader(text if len(text) < SAMPLE_BYTES else text[: text.rfind(b"\n") + 1]),
+            read_options=pa_csv.ReadOptions(skip_rows=_comment_lines(path)),
+            parse_options=pa_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=lambda _: "skip"),
+            convert_options=pa_csv.ConvertOptions(null_values=list(null_values), strings_can_be_null=True),
+        )
+        refuse_duplicates(table.column_names, path)
+    return table
 
 
-def _text_fault(values: pa.Array) -> str:
+def _fault(values: pa.ChunkedArray) -> str:
     tests = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_null)
     if any(test(values.type) for test in tests):
-        return ""
+        return (
+            "it holds nulls and integers beyond 2**53, which no float64 holds" if values.null_count and _is_beyond_float64(values) else ""
+        )
     example = next((value for value in values.to_pylist() if value is not None and not _is_number(value)), None)
     return f"it holds {str(example)!r}, not a number; if that means a missing number, add it to null_values"
 
@@ -68,14 +79,17 @@ def _is_number(value: object) -> bool:
     return True
 
 
-def _type(values: pa.Array) -> pa.DataType:
+def _type(values: pa.ChunkedArray) -> pa.DataType:
     if pa.types.is_boolean(values.type):
         return pa.bool_()
-    if pa.types.is_integer(values.type) and len(values) and not values.null_count:
-        numbers = values.to_numpy()
-        if max(int(numbers.max()), -int(numbers.min())) > EXACT_INTEGER:
-            return pa.int64()
-    return pa.float64()
+    return pa.int64() if _is_beyond_float64(values) else pa.float64()
+
+
+def _is_beyond_float64(values: pa.ChunkedArray) -> bool:
+    if not pa.types.is_integer(values.type) or values.null_count == len(values):
+        return False
+    limits = pc.min_max(values).as_py()
+    return bool(max(limits["max"], -limits["min"]) > EXACT_INTEGER)
 
 
 def _batches(paths: Sequence[Path], dtypes: Mapping[str, np.dtype[Any]], options: pa_csv.ConvertOptions) -> Iterator[Batch]:

@@ -41,7 +41,7 @@ class Parquet(AbstractFormat):
 
 def _open(path: Path) -> pq.ParquetFile:
     # With a buffer pyarrow reads pages as they come, not the columns of a whole row group at once.
-    return pq.ParquetFile(path, buffer_size=READ_BUFFER_BYTES)
+    return pq.ParquetFile(path, buffer_size=READ_BUFFER_BYTES, pre_buffer=False)
 
 
 def _schema(path: Path) -> pa.Schema:
@@ -111,5 +111,7 @@ def _group_has_nulls(file: pq.ParquetFile, group: int, name: str) -> bool:
 def _batches(paths: Sequence[Path], dtypes: Mapping[str, np.dtype[Any]]) -> Iterator[Batch]:
     for path in paths:
         with reading(path), _open(path) as file:
-            for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=list(dtypes)):
-                yield as_numpy(batch, dtypes, path)
+            # One group after the other: asked for all of them at once, pyarrow holds the whole file in memory.
+            for group in range(file.metadata.num_row_groups):
+                for batch in file.iter_batches(batch_size=BATCH_ROWS, row_groups=[group], columns=list(dtypes)):
+                    yield as_numpy(batch, dtypes, path)

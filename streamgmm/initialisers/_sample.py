@@ -57,8 +57,8 @@ def draw_sample(source: AbstractSource, seed: int, n_rows: int = SAMPLE_ROWS) ->
     Every block draws from a generator of its own, seeded by `seed` and the block's number: the sample does not depend on who
     reads what when. Raises DataError where no row takes part.
     """
-    chosen = _chosen_blocks(source, seed)
     everything = source.n_rows is not None and source.n_rows <= n_rows
+    chosen = list(range(source.n_blocks or 0)) if everything else _chosen_blocks(source, seed)
     share = -(-n_rows // len(chosen)) if chosen else 0
     parts = [_rows_of(block, seed, None if everything else share) for block in _read_all(source, chosen)]
     parts = [part for part in parts if len(part[0])]

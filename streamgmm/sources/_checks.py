@@ -5,10 +5,12 @@ block in `streamgmm.block`. Wordings that scikit-learn users know are kept.
 """
 
 __all__ = [
+    "NUMERIC",
     "check_dtype",
     "check_names",
     "check_shape",
     "check_table",
+    "chosen_columns",
     "column_names",
     "default_names",
     "refuse_alike",
@@ -23,7 +25,8 @@ from typing import Any
 
 import numpy as np
 
-from streamgmm.errors import SchemaError
+from streamgmm.errors import ConfigError, SchemaError, nearest
+from streamgmm.sources._locations import check_member
 
 NUMERIC = "bool, integers, float16, float32 and float64"
 
@@ -60,7 +63,9 @@ def check_dtype(dtype: np.dtype[Any], column: str | None = None) -> None:
     if dtype.kind == "c":
         raise SchemaError(f"Complex data not supported: {where} has dtype {dtype}. Pass real and imaginary part as two columns.")
     if dtype.kind not in "buif":
-        raise SchemaError(f"{where} has dtype {dtype}, could not convert it to numbers; {NUMERIC} are accepted. Convert it or leave it out.")
+        raise SchemaError(
+            f"{where} has dtype {dtype}, could not convert it to numbers; {NUMERIC} are accepted. Convert it or leave it out."
+        )
     if dtype.itemsize > 8:
         raise SchemaError(f"{where} has dtype {dtype}, wider than float64, in which all is computed; {NUMERIC} are accepted. Convert it.")
     if dtype.kind == "b" or dtype == np.float16:
@@ -100,6 +105,22 @@ def refuse_alike(names: Sequence[str]) -> None:
     """No two names that differ only in case or in Unicode form: people and file systems mix them up."""
     seen: dict[str, str] = {}
     for name in names:
-        other = seen.setdefault(unicodedata.normalize("NFKC", name).casefold(), name)
+        other = seen.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
         if other != name:
             raise SchemaError(f"columns {other!r} and {name!r} differ only in case or Unicode form; rename one, or select only one of them")
+
+
+def chosen_columns(features: Sequence[str] | None, numeric: Sequence[str], available: Sequence[str], where: str) -> tuple[str, ...]:
+    """Columns to read from a store: those asked for, or all numeric ones. Raises SecurityError and SchemaError."""
+    if isinstance(features, str):
+        raise ConfigError(f"features must be a list of column names, got the text {features!r}")
+    names = tuple(numeric if features is None else features)
+    for name in names:
+        check_member(str(name))
+        if name not in available:
+            raise SchemaError(f"{where} has no column {name!r}; its columns are {', '.join(available)}{nearest(str(name), available)}")
+    if not names:
+        raise SchemaError(f"{where} has no numeric column to read; its columns are {', '.join(available) or 'none'}")
+    refuse_repeated(names)
+    refuse_alike(names)
+    return names

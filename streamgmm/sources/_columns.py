@@ -4,7 +4,7 @@ Columns are converted one at a time, because NumPy's common type of int64 and fl
 without a word. Data frames are taken by behaviour (pandas' methods), so that no data frame library is imported here.
 """
 
-__all__ = ["frame_dtypes", "frame_rows", "is_frame", "refuse_inexact", "store_column"]
+__all__ = ["frame_dtypes", "frame_rows", "is_frame", "refuse_inexact", "store_column", "unmasked"]
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from streamgmm.arrays import ArrayND
 from streamgmm.block import as_float64
-from streamgmm.errors import SchemaError
+from streamgmm.errors import DataError, SchemaError
 
 AnyArray = npt.NDArray[np.generic]
 
@@ -29,6 +29,16 @@ def refuse_inexact(values: AnyArray, name: str, where: str) -> None:
     """Refuse 64-bit integers of one column that float64 would round."""
     if values.dtype.kind in "iu" and values.dtype.itemsize == 8:
         as_float64(values.reshape(-1, 1), (name,), where)
+
+
+def unmasked(array: Any) -> AnyArray:
+    """The array as NumPy holds it; refuses masked cells, whose values NumPy would bring back."""
+    masked = int(np.count_nonzero(np.ma.getmaskarray(array))) if isinstance(array, np.ma.MaskedArray) else 0
+    if masked:
+        raise DataError(
+            f"X is a masked array with {masked} masked cells. Pass X.filled(numpy.nan) and missing='skip', or remove their rows."
+        )
+    return np.asarray(array)
 
 
 def is_frame(table: Any) -> bool:
@@ -62,7 +72,9 @@ def _numpy_dtype(dtype: Any) -> np.dtype[Any]:
 def _column_values(column: Any, name: str, where: str) -> AnyArray:
     dtype = _numpy_dtype(column.dtype)
     if dtype.kind not in "buif":
-        raise SchemaError(f"{where}: column {name!r} has dtype {column.dtype}, could not convert it to numbers. Convert it or leave it out.")
+        raise SchemaError(
+            f"{where}: column {name!r} has dtype {column.dtype}, could not convert it to numbers. Convert it or leave it out."
+        )
     if isinstance(column.dtype, np.dtype) or not column.isna().any():
         return np.asarray(column.to_numpy(dtype=dtype))
     refuse_inexact(np.asarray(column.dropna().to_numpy(dtype=dtype)), name, where)

@@ -12,27 +12,32 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import dask
-from dask.base import get_scheduler
+import dask.base
+from dask.delayed import delayed
 
 from streamgmm.sources.base import AbstractSource
+
+# Dask annotates only some of its functions.
+_compute: Any = dask.base.compute
+_get_scheduler: Any = dask.base.get_scheduler
+_delayed: Any = delayed
 
 
 def compute(pieces: Sequence[Any]) -> tuple[Any, ...]:
     """Values of Delayed objects."""
-    ours = threading.current_thread() is not threading.main_thread()
-    scheduler = "synchronous" if ours and get_scheduler() is None else None
-    return tuple(dask.compute(*pieces, scheduler=scheduler))  # type: ignore[attr-defined]
+    in_reader_thread = threading.current_thread() is not threading.main_thread()
+    scheduler = "synchronous" if in_reader_thread and _get_scheduler() is None else None
+    return tuple(_compute(*pieces, scheduler=scheduler))
 
 
 def delayed_with(function: Callable[..., AbstractSource], pieces: Sequence[Any], *arguments: Any) -> Any:
     """A Delayed of function(list of computed pieces, *arguments). It depends on these pieces alone."""
-    return dask.delayed(function, pure=False)(list(pieces), *arguments)  # type: ignore[attr-defined]
+    return _delayed(function, pure=False)(list(pieces), *arguments)
 
 
 def weighted(rows: Any, weight: Any) -> Any:
     """A Delayed of the rows with their weights; either may be a source or a Delayed of one."""
-    return dask.delayed(_attach, pure=False)(rows, weight)  # type: ignore[attr-defined]
+    return _delayed(_attach, pure=False)(rows, weight)
 
 
 def _attach(rows: AbstractSource, weight: AbstractSource) -> AbstractSource:

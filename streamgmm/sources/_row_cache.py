@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from streamgmm.errors import DataError
+
 BYTES_KEPT = 64 * 2**20  # decoded rows that a source keeps between reads: a few runs of common chunk sizes
 
 AnyArray = npt.NDArray[np.generic]
@@ -83,7 +85,7 @@ class RowCache:
         try:
             with run.lock:
                 if run.rows is None:
-                    run.rows = self._fetch(begin, end)
+                    run.rows = _whole(self._fetch(begin, end), begin, end)
                 return run.rows
         finally:
             self._leave(number, run, n_wanted)
@@ -125,3 +127,9 @@ class RowCache:
         run = self._runs.pop(number)
         self._spent.pop(number, None)
         self._bytes -= 0 if run.rows is None else run.rows.nbytes
+
+
+def _whole(rows: AnyArray, begin: int, end: int) -> AnyArray:
+    if rows.shape[0] != end - begin:
+        raise DataError(f"the store gave {rows.shape[0]} rows for rows {begin} to {end - 1} ({end - begin} rows): its lengths are wrong")
+    return rows

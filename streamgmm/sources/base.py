@@ -188,6 +188,11 @@ class AbstractSource(ABC):
         return replace(self, sample_weight=weight)
 
     @final
+    def without_weights(self) -> Self:
+        """The same rows without their weights."""
+        return self if self.sample_weight is None else replace(self, sample_weight=None)
+
+    @final
     def with_block_rows(self, block_rows: int) -> Self:
         """The same table in blocks of another size."""
         if block_rows == self.block_rows:
@@ -222,11 +227,13 @@ class AbstractSource(ABC):
             "units": list(self.units),
             "block_rows": self.block_rows,
             "weighted": self.sample_weight is not None,
-            "sha256_of_ends": self._ends_hash(),
-            "sha256_of_weight_ends": "" if self.sample_weight is None else self.sample_weight._ends_hash(),
+            "sha256_of_ends": self.ends_hash(),
+            "sha256_of_weight_ends": "" if self.sample_weight is None else self.sample_weight.ends_hash(),
         }
 
-    def _ends_hash(self) -> str:
+    @final
+    def ends_hash(self) -> str:
+        """SHA-256 of the first and the last block as float64, nothing where they cannot be read again."""
         if not self.repeatable or not self.n_rows or not self.n_blocks:
             return ""
         digest = hashlib.sha256()

@@ -4,7 +4,7 @@ Chunks are computed as wholes, each once in a pass, and blocks cut from them by 
 its blocks touch as dependencies and nothing else. Arrays of unknown chunk lengths are partitions: see `dask_partitions`.
 """
 
-__all__ = ["DaskArraySource", "from_dask_array", "lengths_known"]
+__all__ = ["DaskArraySource", "from_dask_array", "lengths_known", "refuse_other_chunks", "whole_rows"]
 
 import warnings
 from collections.abc import Sequence
@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from streamgmm.errors import DataError
 from streamgmm.sources._checks import check_table, default_names
+from streamgmm.sources._columns import unmasked
 from streamgmm.sources._delayed import compute, delayed_with
 from streamgmm.sources._row_cache import RowCache, grouped_edges
 from streamgmm.sources.base import AbstractSource
@@ -31,20 +33,25 @@ class DaskArraySource(AbstractSource):
 
     @property
     def n_rows(self) -> int:
+        """See the base class."""
         return int(self.array.shape[0])
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return np.dtype(self.array.dtype)
+        """See the base class."""
+        return self.array.dtype  # type: ignore[no-any-return]
 
     @property
     def rows_per_read(self) -> int:
+        """See the base class."""
         return int(max(self.array.chunks[0]))
 
     def load(self, index: int) -> AnyArray:
+        """See the base class."""
         return self._cache().rows(*self.span(index))
 
     def portable_rows(self, first: int, last: int) -> Any:
+        """See the base class."""
         start, stop = self.span(first)[0], min(last * self.block_rows, self.n_rows)
         low, high = self._chunks_of(start, stop)
         chunk_start = int(self._chunk_edges()[low])
@@ -79,8 +86,19 @@ def lengths_known(array: Any) -> bool:
 def from_dask_array(array: Any) -> DaskArraySource:
     """A source of a dask array (n d) of known chunk lengths; chunks narrower than a row are merged, with a warning."""
     check_table(array.shape, np.dtype(array.dtype))
+    refuse_other_chunks(array)
     d = int(array.shape[1])
     return DaskArraySource(feature_names=default_names(d), units=("",) * d, array=whole_rows(array))
+
+
+def refuse_other_chunks(array: Any) -> None:
+    """Chunks must be NumPy arrays: not sparse, not on another device."""
+    meta = getattr(array, "_meta", None)
+    if meta is not None and not isinstance(meta, np.ndarray):
+        raise TypeError(
+            f"a dask array with chunks of type {type(meta).__module__}.{type(meta).__name__} is not supported (sparse data is not"
+            " supported); map its blocks to NumPy arrays first"
+        )
 
 
 def whole_rows(array: Any) -> Any:
@@ -103,7 +121,7 @@ def _shown(chunks: Sequence[Sequence[int]]) -> str:
 
 
 def _stacked(chunks: Sequence[Any]) -> AnyArray:
-    arrays = [np.asarray(chunk) for chunk in chunks]
+    arrays = [unmasked(chunk) for chunk in chunks]
     return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
@@ -111,12 +129,15 @@ def _assembled(
     chunks: Sequence[Any], offset: int, start: int, stop: int, template: tuple[tuple[str, ...], tuple[str, ...], int, str, int]
 ) -> NumpyArraySource:
     names, units, block_rows, missing, table_rows = template
+    rows = _stacked(chunks)[offset : offset + stop - start]
+    if rows.shape[0] != stop - start:
+        raise DataError(f"the chunks hold {rows.shape[0]} rows for rows {start} to {stop - 1}: the dask array's chunk lengths are wrong")
     return NumpyArraySource(
         feature_names=names,
         units=units,
         block_rows=block_rows,
         missing=missing,
-        array=_stacked(chunks)[offset : offset + stop - start],
+        array=rows,
         first_row=start,
         table_rows=table_rows,
     )

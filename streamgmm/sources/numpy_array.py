@@ -4,7 +4,7 @@ The array is kept as it is given (any real dtype, byte order, memory order) and 
 disk. It is also what a piece of another source becomes when it travels to a worker: then it holds only some of the rows.
 """
 
-__all__ = ["NumpyArraySource", "from_array_like", "held_in_memory"]
+__all__ = ["NumpyArraySource", "array_of", "from_array_like", "held_in_memory", "names_of"]
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from streamgmm.errors import DataError, SchemaError
 from streamgmm.sources._checks import check_dtype, check_shape, check_table, column_names
-from streamgmm.sources._columns import frame_dtypes, frame_rows, is_frame
+from streamgmm.sources._columns import frame_dtypes, frame_rows, is_frame, unmasked
 from streamgmm.sources.base import AbstractSource, EndOfSource
 
 AnyArray = npt.NDArray[np.generic]
@@ -34,13 +34,16 @@ class NumpyArraySource(AbstractSource):
 
     @property
     def n_rows(self) -> int:
+        """See the base class."""
         return self.first_row + int(self.array.shape[0]) if self.table_rows is None else self.table_rows
 
     @property
     def dtype(self) -> np.dtype[Any]:
+        """See the base class."""
         return self.array.dtype
 
     def load(self, index: int) -> AnyArray:
+        """See the base class."""
         start, stop = self.span(index)
         low, high = start - self.first_row, stop - self.first_row
         if low < 0 or high > self.array.shape[0]:
@@ -48,6 +51,7 @@ class NumpyArraySource(AbstractSource):
         return self.array[low:high]
 
     def portable_rows(self, first: int, last: int) -> "NumpyArraySource":
+        """See the base class."""
         start, stop = self.span(first)[0], min(last * self.block_rows, self.n_rows)
         rows = self.array[start - self.first_row : stop - self.first_row]
         return NumpyArraySource(
@@ -83,45 +87,38 @@ def held_in_memory(source: AbstractSource, first: int, last: int) -> NumpyArrayS
 def from_array_like(table: Any) -> NumpyArraySource:
     """A source of anything that NumPy can view as a table, with the column names of a data frame."""
     if is_frame(table):
-        return _from_frame(table)
-    array = _as_array(table)
+        check_shape(table.shape)
+        for name, dtype in zip(names_of(table, table.shape[1]), frame_dtypes(table.dtypes), strict=True):
+            check_dtype(dtype, name)
+    array = array_of(table)
     check_table(array.shape, array.dtype)
-    d = array.shape[1]
-    # pandas says `columns`, Arrow `column_names`
-    given = getattr(table, "columns", getattr(table, "column_names", None))
-    return NumpyArraySource(feature_names=column_names(given, d), units=("",) * d, array=array)
+    names = names_of(table, array.shape[1])
+    return NumpyArraySource(feature_names=names, units=("",) * len(names), array=array)
 
 
-def _from_frame(frame: Any) -> NumpyArraySource:
-    check_shape(frame.shape)
-    d = frame.shape[1]
-    names = column_names(frame.columns, d)
-    for name, dtype in zip(names, frame_dtypes(frame.dtypes), strict=True):
-        check_dtype(dtype, name)
-    one_dtype = len(set(frame.dtypes)) == 1 and isinstance(frame.dtypes.iloc[0], np.dtype)
-    array = frame.to_numpy() if one_dtype else frame_rows(frame, names, "the frame")
-    return NumpyArraySource(feature_names=names, units=("",) * d, array=array)
+def names_of(table: Any, n_features: int) -> tuple[str, ...]:
+    """Column names of a table in memory: pandas says `columns`, Arrow `column_names`, others nothing."""
+    return column_names(getattr(table, "columns", getattr(table, "column_names", None)), n_features)
+
+
+def array_of(table: Any) -> AnyArray:
+    """The table as one array, not copied where it is one. Raises SchemaError for what is no numbers, DataError for masked cells."""
+    if not is_frame(table):
+        return _as_array(table)
+    dtypes = set(table.dtypes)
+    if len(dtypes) == 1 and isinstance(table.dtypes.iloc[0], np.dtype):
+        return np.asarray(table.to_numpy())
+    return frame_rows(table, column_names(table.columns, table.shape[1]), "the frame")
 
 
 def _as_array(table: Any) -> AnyArray:
-    if isinstance(table, np.ma.MaskedArray):
-        return _unmasked(table)
     try:
-        array = np.asarray(table)
+        array = unmasked(table)
+    except DataError:
+        raise
     except ValueError as error:  # rows of different lengths
         raise SchemaError(f"could not convert X to an array of rows: {error}") from error
-    if array.dtype.kind in "US" and not isinstance(table, np.ndarray):
-        array = array.astype(object)
     return _from_objects(array) if array.dtype.kind == "O" else array
-
-
-def _unmasked(table: Any) -> AnyArray:
-    masked = int(np.ma.count_masked(table))
-    if masked:
-        raise DataError(
-            f"X is a masked array with {masked} masked cells. Pass X.filled(numpy.nan) and missing='skip', or remove their rows."
-        )
-    return np.asarray(table.data)
 
 
 def _from_objects(array: AnyArray) -> npt.NDArray[np.float64]:

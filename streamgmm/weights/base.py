@@ -49,9 +49,6 @@ class AbstractWeights(ABC):
         p = self.proportions[np.asarray(kept, dtype=np.intp)]
         return type(self)(p / p.sum())
 
-    @final
+    @abstractmethod
     def split(self, donor: int, receiver: int) -> Self:
-        """Half of the donor's share to the receiver, whose own share goes to all."""
-        p = self.proportions.copy()
-        p[donor] = p[receiver] = p[donor] / 2
-        return type(self)(p / p.sum())
+        """After component `receiver` has become one half of component `donor`."""

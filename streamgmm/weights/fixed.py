@@ -20,3 +20,8 @@ class FixedWeights(AbstractWeights):
         """See the base class."""
         del counts
         return self
+
+    def split(self, donor: int, receiver: int) -> "FixedWeights":
+        """See the base class."""
+        del donor, receiver
+        return self

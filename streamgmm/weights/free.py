@@ -19,3 +19,9 @@ class FreeWeights(AbstractWeights):
     def maximise(self, counts: ArrayK) -> "FreeWeights":
         """See the base class."""
         return FreeWeights(counts / counts.sum())
+
+    def split(self, donor: int, receiver: int) -> "FreeWeights":
+        """Half of the donor's share to the receiver, whose own share goes to all."""
+        p = self.proportions.copy()
+        p[donor] = p[receiver] = p[donor] / 2
+        return FreeWeights(p / p.sum())

@@ -99,7 +99,7 @@ def test_a_far_outlier_is_finite_and_alone(family, hard, rng):
     assert np.isfinite(score).all()
     assert score[-1] < -1e22
     np.testing.assert_allclose(score, twin.score(twin.log_joint(x, *dense(mixture))), rtol=TOLERANCE)
-    np.testing.assert_array_equal(np.sort(mixture.responsibilities(x)[-1])[:2], [0, 0] if family != "gaussian_tied" else [0, 0])
+    assert np.sort(mixture.responsibilities(x)[-1])[:2].max() < 1e-290  # the cut of the exponential stands for zero
     likelihood, found = _accumulate(mixture, x, np.ones(11), hard)
     assert np.isfinite(likelihood)
     assert found.is_finite()

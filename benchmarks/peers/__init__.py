@@ -1,0 +1,1 @@
+"""One file for each peer; base.py says what it holds."""

@@ -1,0 +1,106 @@
+"""Where a fit runs, from what the user says: a name, a Dask client, an address, an executor, or nothing. Floor 5.
+
+Nothing given means the current Dask client where there is one and the rows are not in this process's memory, else threads. No
+cluster is ever started, and distributed is imported only where it has been already or is asked for.
+"""
+
+__all__ = ["executor_for", "local_executor", "portable_choice"]
+
+import importlib
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from streamgmm.errors import ConfigError, nearest
+from streamgmm.executors.base import AbstractExecutor
+from streamgmm.executors.serial import Serial
+from streamgmm.executors.threads import Threads
+from streamgmm.sources.base import AbstractSource
+from streamgmm.sources.numpy_array import NumpyArraySource
+
+LOCAL: dict[str, type[AbstractExecutor]] = {"serial": Serial, "threads": Threads}
+
+
+@contextmanager
+def executor_for(choice: Any, source: AbstractSource) -> Iterator[AbstractExecutor]:
+    """The executor of a fit; a client that is opened here (from an address) is closed at the end. Raises ConfigError."""
+    if isinstance(choice, str) and choice not in LOCAL:
+        with _opened(choice) as executor:
+            yield executor
+    elif isinstance(choice, str):
+        yield LOCAL[choice]()
+    elif isinstance(choice, AbstractExecutor):
+        yield choice
+    elif choice is None:
+        yield _unasked(source)
+    elif _is_client(choice):
+        yield _on_cluster(choice)
+    else:
+        raise ConfigError(
+            f"executor must be None, 'serial', 'threads', a scheduler address, a Dask client or an executor, got {type(choice).__name__}"
+        )
+
+
+def local_executor(choice: Any, source: AbstractSource) -> AbstractExecutor:
+    """The executor for rows that are in memory already: threads, or what was asked for where that is local."""
+    if isinstance(choice, Serial | Threads):
+        return choice
+    if choice == "serial" or source.n_blocks == 1:
+        return Serial()
+    return Threads()
+
+
+def portable_choice(choice: Any) -> Any:
+    """What a pickled estimator keeps of its choice: the address instead of a client."""
+    client = getattr(choice, "client", None) if isinstance(choice, AbstractExecutor) else choice
+    return client.scheduler.address if _is_client(client) else choice
+
+
+def _unasked(source: AbstractSource) -> AbstractExecutor:
+    in_memory = isinstance(source, NumpyArraySource)
+    client = None if in_memory or not source.repeatable else _current_client()
+    if client is not None:
+        return _on_cluster(client)
+    return Serial() if in_memory and source.n_blocks == 1 else Threads()
+
+
+def _current_client() -> Any:
+    """The current Dask client; None where there is none, and inside a task, which must not wait for tasks of its own cluster."""
+    distributed = sys.modules.get("distributed")
+    if distributed is None:
+        return None
+    try:
+        distributed.get_worker()
+    except ValueError:
+        pass
+    else:
+        return None
+    try:
+        return distributed.Client.current()
+    except ValueError:
+        return None
+
+
+def _is_client(choice: Any) -> bool:
+    distributed = sys.modules.get("distributed")
+    return distributed is not None and isinstance(choice, distributed.Client)
+
+
+def _on_cluster(client: Any) -> AbstractExecutor:
+    executor: AbstractExecutor = importlib.import_module("streamgmm.executors.dask_distributed").DaskDistributed(client)
+    return executor
+
+
+@contextmanager
+def _opened(address: str) -> Iterator[AbstractExecutor]:
+    if ":" not in address:
+        raise ConfigError(
+            f"executor {address!r} is neither {' nor '.join(map(repr, LOCAL))} nor a scheduler address like 'tls://host:8786'"
+            f"{nearest(address, LOCAL)}"
+        )
+    executor = _on_cluster(address)
+    try:
+        yield executor
+    finally:
+        executor.client.close()  # type: ignore[attr-defined]

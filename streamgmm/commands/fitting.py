@@ -1,0 +1,130 @@
+"""Fits in a run folder: start, go on, start anew. Floor 8."""
+
+__all__ = ["fit", "resume"]
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from streamgmm.checkpoint import Run
+from streamgmm.commands._places import checked_run_folder, open_table, run_of
+from streamgmm.commands._summaries import fit_facts
+from streamgmm.commands.where import Where
+from streamgmm.configuration import MAY_CHANGE, FitConfiguration
+from streamgmm.errors import CheckpointError, ConfigError, nearest
+from streamgmm.events import Event, ignore
+from streamgmm.executors.base import never
+from streamgmm.fit import Observer
+from streamgmm.job import Job
+from streamgmm.observers.base import together
+from streamgmm.observers.json_lines import JsonLines
+from streamgmm.sources.base import AbstractSource
+
+AnyPath = str | os.PathLike[str]
+
+
+def fit(
+    store: AnyPath,
+    run: AnyPath,
+    *,
+    features: Sequence[str] | None = None,
+    weight: str | None = None,
+    where: Where | None = None,
+    resume: str = "auto",
+    overwrite: bool = False,
+    observe: Observer = ignore,
+    stop_requested: Callable[[], bool] = never,
+    **parameters: Any,
+) -> dict[str, Any]:
+    """Fit a mixture to a store in a run folder; a run that holds this fit's commits already goes on.
+
+    features: columns, None for every numeric one. weight: column of row weights. resume: "never", "auto" or "must". overwrite: what
+    the run folder holds of an earlier run is deleted first. parameters: those of FitConfiguration.
+    """
+    configuration = FitConfiguration.checked(parameters)
+    folder = checked_run_folder(run, store)
+    source = open_table(store, features, weight, configuration.missing, configuration.block_rows)
+    location = {"store": _address(store), "features": None if features is None else list(features), "weight": weight}
+    opened = Run(folder)
+    if overwrite:
+        with opened:
+            opened.clear()
+    return _fit_in(opened, source, configuration, location, where or Where(), resume, observe, stop_requested)
+
+
+def resume(
+    run: AnyPath,
+    *,
+    store: AnyPath | None = None,
+    where: Where | None = None,
+    observe: Observer = ignore,
+    stop_requested: Callable[[], bool] = never,
+    **changes: Any,
+) -> dict[str, Any]:
+    """Go on with a run. store: where its rows lie now, if they were moved. changes: other values of max_iter, tol and deadline."""
+    opened = run_of(run)
+    record = opened.record()
+    configuration = _changed(opened, record, changes)
+    location = _location(opened, record, store)
+    folder = checked_run_folder(run, location["store"])
+    source = open_table(
+        location["store"], location["features"], location["weight"], configuration.missing, configuration.block_rows
+    )
+    return _fit_in(Run(folder), source, configuration, location, where or Where(), "must", observe, stop_requested)
+
+
+def _fit_in(
+    run: Run,
+    source: AbstractSource,
+    configuration: FitConfiguration,
+    location: Mapping[str, Any],
+    where: Where,
+    resume: str,
+    observe: Observer,
+    stop_requested: Callable[[], bool],
+) -> dict[str, Any]:
+    passes = _Passes()
+    with where.open() as executor, JsonLines(run.events_path) as log:
+        watch = together(passes, log, observe)
+        job = Job(source, configuration, executor, location=location, observe=watch, stop_requested=stop_requested)
+        result = job.fit_in(run, resume)
+    return fit_facts(run, job, result, passes.made)
+
+
+class _Passes:
+    """An observer that counts the passes of this call."""
+
+    made = 0
+
+    def __call__(self, event: Event) -> None:
+        self.made += event.kind == "pass"
+
+
+def _address(store: AnyPath) -> str:
+    """Independent of the working folder of whoever resumes."""
+    return str(store) if "://" in str(store) else os.path.abspath(store)
+
+
+def _changed(run: Run, record: Mapping[str, Any], changes: Mapping[str, Any]) -> FitConfiguration:
+    for name in changes:
+        if name not in MAY_CHANGE:
+            raise ConfigError(f"{name} of a run cannot change; {', '.join(MAY_CHANGE)} can{nearest(name, MAY_CHANGE)}")
+    saved = record.get("configuration")
+    if not isinstance(saved, dict):
+        raise CheckpointError(f"{run.folder}/run.json holds no configuration; start again in a new run folder")
+    try:
+        FitConfiguration.checked(saved)
+    except ConfigError as error:
+        raise CheckpointError(f"{run.folder}/run.json: {error}") from error
+    return FitConfiguration.checked({**saved, **changes})
+
+
+def _location(run: Run, record: Mapping[str, Any], store: AnyPath | None) -> dict[str, Any]:
+    found = record.get("location")
+    found = found if isinstance(found, dict) else {}
+    address = _address(store) if store is not None else found.get("store")
+    features, weight = found.get("features"), found.get("weight")
+    whole = isinstance(address, str) and isinstance(features, list | None) and isinstance(weight, str | None)
+    if not whole or not all(isinstance(name, str) for name in features or ()):
+        raise CheckpointError(f"{run.folder}/run.json does not say where the rows are; name the store with --store (store=...)")
+    return {"store": address, "features": features, "weight": weight}

@@ -1,0 +1,192 @@
+"""What a fit is told, and by whom: flag, environment, configuration file or default. Floor 8.
+
+A configuration file is TOML: the keys of `Settings` on top, a fit's parameters in the table [fit]. Everything is checked strictly
+and all faults of a file are reported at once, each with its key path.
+"""
+
+__all__ = ["Given", "Setting", "Settings", "read_settings", "resolve"]
+
+import datetime
+import math
+import os
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from streamgmm.commands._durations import seconds_of
+from streamgmm.commands._toml import read_table
+from streamgmm.configuration import FitConfiguration, explain
+from streamgmm.errors import ConfigError, nearest
+
+PLACEHOLDER = re.compile(r"\$\{([^}]*)\}")
+SECRET_KEY = re.compile(r"(?i)(^|[._-])(password|passwd|secret|token|api_?key|access_?key|credential)s?$")
+USER_INFO = re.compile(r"(?<=://)[^/@\s]+@")
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class _FitTable(FitConfiguration):
+    """The table [fit]: a FitConfiguration of which nothing must be given, and whose deadline has a unit."""
+
+    n_components: Count | None = None  # type: ignore[assignment]
+    deadline: str | None = None  # type: ignore[assignment]
+
+
+class Settings(BaseModel):
+    """The keys of a configuration file."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    store: str | None = None
+    run: str | None = None
+    features: list[str] | None = None
+    weight: str | None = None
+    executor: str | None = None
+    threads: int | str | None = None
+    scheduler: str | None = None
+    scheduler_file: str | None = None
+    local: int | str | None = None
+    insecure_cluster: bool = False
+    fit: _FitTable = _FitTable()
+
+
+@final
+@dataclass(frozen=True)
+class Setting:
+    """A value and where it comes from."""
+
+    value: Any
+    origin: str
+
+
+Given = Mapping[str, Setting]  # by dotted key: "store", "fit.tol"
+
+
+def read_settings(path: str | os.PathLike[str], *, strict: bool = False) -> dict[str, Setting]:
+    """The settings of a configuration file by dotted key. strict: a secret in it is an error, not a warning. Raises ConfigError."""
+    table = read_table(path)
+    if not table:
+        raise ConfigError(f"{path} holds no settings: expected a table [fit] with n_components, and store and run, or some of these keys")
+    table, unset = _filled(table, "")
+    faults = [*unset, *_faults(table)]
+    if faults:
+        raise ConfigError(f"{path}: {'; '.join(faults)}")
+    _warn_of_secrets(table, path, strict)
+    return {key: Setting(_final(key, value), f"file {path}") for key, value in _flat(table)}
+
+
+def resolve(flags: Given, config: str | os.PathLike[str] | None = None, *, strict: bool = False) -> dict[str, Setting]:
+    """Every setting with its origin; flags (which hold what the environment says, too) go before the file, the file before defaults."""
+    file = {} if config is None else read_settings(config, strict=strict)
+    return {**_defaults(), **file, **flags}
+
+
+def _defaults() -> dict[str, Setting]:
+    top = {name: field.default for name, field in Settings.model_fields.items() if name != "fit"}
+    fit = {f"fit.{name}": None if field.is_required() else field.default for name, field in FitConfiguration.model_fields.items()}
+    return {key: Setting(value, "default") for key, value in {**top, **fit}.items()}
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _final(key: str, value: Any) -> Any:
+    return seconds_of(value, key) if key == "fit.deadline" else value
+
+
+# ---- faults ----------------------------------------------------------------------------------------------------------------------
+
+
+def _known() -> list[str]:
+    return [*Settings.model_fields, *(f"fit.{name}" for name in FitConfiguration.model_fields)]
+
+
+def _faults(table: Mapping[str, Any]) -> list[str]:
+    try:
+        checked = Settings(**table)
+    except ValidationError as error:
+        return [_explain(fault) for fault in error.errors()]
+    try:
+        if checked.fit.deadline is not None:
+            seconds_of(checked.fit.deadline, "fit.deadline")
+    except ConfigError as error:
+        return [str(error)]
+    return []
+
+
+def _explain(fault: ErrorDetails) -> str:
+    """One fault, with the key path, what TOML made of the value and what to write in its place."""
+    path, value, kind = ".".join(str(part) for part in fault["loc"]), fault["input"], fault["type"]
+    if kind == "extra_forbidden":
+        return f"unknown key {path!r}{_right_place(path)}"
+    if path == "fit.deadline":
+        return f"fit.deadline must be text with a unit, such as \"90s\", \"10min\" or \"2h\"; got {value!r}"
+    if kind in ("model_type", "list_type"):
+        return f"{path}: expected a {'table' if kind == 'model_type' else 'list'}, found {_toml_type(value)}"
+    if isinstance(value, datetime.date | datetime.time):
+        return f"{path}: TOML reads {value.isoformat()} as {_toml_type(value)}; write a number, or quote it if text is meant"
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{path} must be finite, got {value}"
+    return f"{explain(fault, _known())}, which TOML reads as {_toml_type(value)}"
+
+
+def _right_place(path: str) -> str:
+    last = path.rsplit(".", 1)[-1]
+    for key in _known():
+        if key.rsplit(".", 1)[-1] == last:
+            table = f"the table [{key.rsplit('.', 1)[0]}]" if "." in key else "the top of the file, before any [table]"
+            return f"; {last!r} belongs into {table}"
+    return nearest(path, _known()) or nearest(f"fit.{path}", _known()) or f"; known are {', '.join(_known())}"
+
+
+def _toml_type(value: Any) -> str:
+    names: tuple[tuple[Any, str], ...] = (
+        (bool, "a truth value"),
+        (int, "an integer"),
+        (float, "a float"),
+        (str, "text"),
+        (datetime.datetime, "a date and time"),
+        (datetime.date, "a date"),
+        (datetime.time, "a local time"),
+        (list, "a list"),
+        (dict, "a table"),
+    )
+    return next((name for kind, name in names if isinstance(value, kind)), type(value).__name__)
+
+
+# ---- placeholders and secrets ----------------------------------------------------------------------------------------------------
+
+
+def _filled(value: Any, path: str) -> tuple[Any, list[str]]:
+    """The value with ${NAME} replaced by the environment's, and what was not set (names only, never values)."""
+    if isinstance(value, Mapping):
+        items = {key: _filled(item, f"{path}.{key}" if path else key) for key, item in value.items()}
+        return {key: item for key, (item, _) in items.items()}, [fault for _, faults in items.values() for fault in faults]
+    if isinstance(value, list):
+        parts = [_filled(item, path) for item in value]
+        return [item for item, _ in parts], [fault for _, faults in parts for fault in faults]
+    if not isinstance(value, str):
+        return value, []
+    unset = [name for name in PLACEHOLDER.findall(value) if name not in os.environ]
+    faults = [f"{path}: the environment variable {name!r} is not set; set it, or write the value" for name in unset]
+    return PLACEHOLDER.sub(lambda found: os.environ.get(found[1], ""), value), faults
+
+
+def _warn_of_secrets(table: Mapping[str, Any], path: str | os.PathLike[str], strict: bool) -> None:
+    for key, value in _flat(table):
+        if SECRET_KEY.search(key) or (isinstance(value, str) and USER_INFO.search(value)):
+            shown = USER_INFO.sub("***@", value) if isinstance(value, str) else "***"
+            message = f"{path}: {key} holds a secret ({shown}); keep it in the environment, or in a file that only you can read"
+            if strict:
+                raise ConfigError(message)
+            warnings.warn(message, UserWarning, stacklevel=2)

@@ -1,0 +1,189 @@
+"""Where a command runs: this process's threads, a cluster that is there, or one that is started for it alone. Floor 8.
+
+`--local N` is the only thing in the package that starts a cluster: N processes of one thread, on loopback, without a dashboard.
+"""
+
+__all__ = ["Where"]
+
+import contextlib
+import importlib
+import ipaddress
+import json
+import logging
+import os
+import stat
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+from urllib.parse import urlsplit
+
+import dask
+from dask.system import cpu_count
+
+from streamgmm.errors import ConfigError, SecurityError, nearest
+from streamgmm.executors.base import AbstractExecutor
+from streamgmm.executors.serial import Serial
+from streamgmm.executors.threads import Threads
+
+HERE = ("serial", "threads")
+ENCRYPTED = ("tls", "wss")
+MOST_A_CORE = 4
+LARGEST_SCHEDULER_FILE = 1 << 20
+
+
+@final
+@dataclass(frozen=True)
+class Where:
+    """At most one of: executor ("serial" or "threads"), scheduler (address), scheduler_file, local (processes to start).
+
+    threads, local: a number, or "auto" for the cores that this process may use. insecure_cluster: accept an address whose traffic is
+    neither encrypted nor authenticated.
+    """
+
+    executor: str | None = None
+    threads: int | str | None = None
+    scheduler: str | None = None
+    scheduler_file: str | os.PathLike[str] | None = None
+    local: int | str | None = None
+    insecure_cluster: bool = False
+
+    def __post_init__(self) -> None:
+        given = [name for name in ("executor", "scheduler", "scheduler_file", "local") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ConfigError(f"{' and '.join(given)} contradict each other; give one of them")
+        if self.executor is not None and self.executor not in HERE:
+            raise ConfigError(f"executor must be one of {', '.join(HERE)}, got {self.executor!r}{nearest(self.executor, HERE)}")
+        if self.threads is not None and (given not in ([], ["executor"]) or self.executor == "serial"):
+            raise ConfigError(f"threads={self.threads!r} is for the executor 'threads'; leave one of the two out")
+
+    @property
+    def name(self) -> str:
+        """Name of the executor."""
+        clustered = self.local is not None or self.scheduler is not None or self.scheduler_file is not None
+        return "dask_distributed" if clustered else self.executor or "threads"
+
+    @property
+    def n_threads(self) -> int:
+        """Threads of this process that compute."""
+        return 1 if self.executor == "serial" else _count("threads", "auto" if self.threads is None else self.threads)
+
+    @property
+    def n_processes(self) -> int:
+        """Worker processes to be started."""
+        return 0 if self.local is None else _count("local", self.local)
+
+    @property
+    def address(self) -> str | None:
+        """Address of the scheduler, checked. Raises SecurityError, ConfigError."""
+        found = _address_in(Path(self.scheduler_file)) if self.scheduler_file is not None else self.scheduler
+        if found is not None:
+            _check_address(found, insecure=self.insecure_cluster)
+        return found
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[AbstractExecutor]:
+        """The executor; what was started or opened for it is closed at the end. Raises ClusterError and its kin."""
+        if self.name == "serial":
+            yield Serial()
+        elif self.name == "threads":
+            yield Threads(self.n_threads)
+        elif self.local is not None:
+            with _local_cluster(self.n_processes) as address:
+                yield from _on_cluster(address)
+        else:
+            yield from _on_cluster(str(self.address))
+
+
+def _on_cluster(address: str) -> Iterator[AbstractExecutor]:
+    # distributed takes half a second to import: only those who use a cluster pay for it.
+    executor = importlib.import_module("streamgmm.executors.dask_distributed").DaskDistributed(address)
+    try:
+        yield executor
+    finally:
+        executor.client.close()
+
+
+@contextlib.contextmanager
+def _local_cluster(n_processes: int) -> Iterator[str]:
+    distributed = importlib.import_module("distributed")
+    options = {
+        # A worker that is restarting when the scheduler looks is given up for good after 15 s by default.
+        "distributed.deploy.lost-worker-timeout": "1h",
+        "distributed.scheduler.allowed-failures": 3,
+    }
+    with (
+        dask.config.set(options),
+        distributed.LocalCluster(
+            n_workers=n_processes,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address=None,
+            silence_logs=logging.ERROR,
+        ) as cluster,
+    ):
+        yield str(cluster.scheduler_address)
+
+
+def _count(name: str, wanted: int | str) -> int:
+    """A number of threads or processes, no more than the machine can be expected to run."""
+    cores = int(cpu_count())  # as far as affinity and control groups let this process
+    if wanted == "auto":
+        return cores
+    if isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 1:
+        raise ConfigError(f"{name} must be a whole number >= 1 or 'auto', got {wanted!r}; this process may use {cores} core(s)")
+    if wanted > MOST_A_CORE * cores:
+        message = f"{name}={wanted} is more than {MOST_A_CORE} for each of the {cores} core(s) that this process may use"
+        warnings.warn(f"{message}; {MOST_A_CORE * cores} are taken", UserWarning, stacklevel=3)
+    return min(wanted, MOST_A_CORE * cores)
+
+
+def _address_in(path: Path) -> str:
+    try:
+        if path.stat().st_size > LARGEST_SCHEDULER_FILE or not path.is_file():
+            raise ConfigError(f"{path} is not a scheduler file")
+        found: Any = json.loads(path.read_bytes())
+        address = found["address"]
+    except OSError as error:
+        raise ConfigError(f"cannot read the scheduler file {path}: {error.strerror or error}; has the scheduler started?") from None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise ConfigError(f"{path} is not a scheduler file: expected JSON with the key 'address'") from None
+    if not isinstance(address, str):
+        raise ConfigError(f"{path} is not a scheduler file: its address is {type(address).__name__}, not text")
+    return address
+
+
+def _check_address(address: str, *, insecure: bool) -> None:
+    parts = urlsplit(address if "://" in address else f"tcp://{address}")
+    try:
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if not host or port is None:
+        raise ConfigError(f"scheduler address {address!r} is not of the form tls://host:8786 or tcp://127.0.0.1:8786")
+    if parts.scheme in ENCRYPTED:
+        _refuse_open_key()
+    elif not (insecure or _is_loopback(host)):
+        raise SecurityError(
+            f"scheduler {address}: {parts.scheme}:// is unencrypted and unauthenticated: anyone who reaches it can run code as you. Use a"
+            " tls:// scheduler, or --insecure-cluster (insecure_cluster=True) on a network that you trust"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _refuse_open_key() -> None:
+    """The private key that dask's configuration names must be readable by its owner alone."""
+    key = dask.config.get("distributed.comm.tls.client.key", None)
+    if key is None or not Path(key).is_file():
+        return  # distributed says what it needs
+    mode = stat.S_IMODE(Path(key).stat().st_mode)
+    if mode & 0o077:
+        raise SecurityError(f"private key {key} has mode {mode:04o}: others can read it; wanted is 0600 (chmod 600 {key})")

@@ -1,0 +1,76 @@
+"""events.jsonl: one strict JSON object a line, for people and programs that look on. Floor 1.
+
+The file is appended to and flushed at every event; a resumed run goes on in the same file. It is NOT what a run resumes from: it may
+be cut or deleted at any time. The only times that a run folder holds are here.
+"""
+
+__all__ = ["JsonLines"]
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TextIO, final
+
+from streamgmm.errors import StorageError
+from streamgmm.events import Event
+from streamgmm.observers.base import SECONDS_BETWEEN, AbstractObserver
+from streamgmm.wording import strict_values
+
+
+@final
+class JsonLines(AbstractObserver):
+    """Appends to a file, opened at the first event, or to an open stream. Within a pass at most one line every ten seconds."""
+
+    name = "json_lines"
+
+    def __init__(self, target: str | os.PathLike[str] | TextIO, clock: Callable[[], float] = time.time) -> None:
+        self._path = Path(target) if isinstance(target, str | os.PathLike) else None
+        self._stream = None if isinstance(target, str | os.PathLike) else target
+        self._clock = clock
+        self._last = -math.inf
+
+    def __call__(self, event: Event) -> None:
+        """See the base class. Raises StorageError where the file cannot be written."""
+        now = self._clock()
+        if event.kind == "reading" and abs(now - self._last) < SECONDS_BETWEEN:
+            return
+        self._last = now
+        line = json.dumps(_record(event, now), allow_nan=False, ensure_ascii=True)
+        try:
+            stream = self._open()
+            stream.write(line + "\n")
+            stream.flush()
+        except OSError as error:
+            where = self._path or "events"
+            raise StorageError(f"cannot write {where}: {error.strerror or error}; make room or choose another place") from error
+
+    def _open(self) -> TextIO:
+        if self._stream is None:
+            assert self._path is not None
+            self._stream = self._path.open("a+", encoding="utf-8", newline="\n")
+            if _ends_in_mid_line(self._path):
+                self._stream.write("\n")
+        return self._stream
+
+    def close(self) -> None:
+        """Close the file that was opened here."""
+        if self._path is not None and self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+
+def _ends_in_mid_line(path: Path) -> bool:
+    """Whether a killed process left half a line."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(size - 1, 0))
+        return size > 0 and file.read(1) != b"\n"
+
+
+def _record(event: Event, now: float) -> dict[str, Any]:
+    stamp = datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds")
+    return {"time": stamp, "kind": event.kind, "message": event.message, **strict_values(event.details)}

@@ -1,0 +1,185 @@
+"""Zarr stores: opened after their metadata were checked, read in whole chunks. Floor 4.
+
+Rows are read in units of a whole shard where an array is sharded, else of a chunk: anything less is fetched and decoded once per
+block instead of once. It is NOT a general reader: only what a table of numbers needs.
+"""
+
+__all__ = [
+    "ZarrArray",
+    "fetch",
+    "member_names",
+    "node_at",
+    "nodes_at",
+    "open_array",
+    "open_store",
+    "refuse_absent_chunks",
+    "travels",
+    "unit_rows",
+]
+
+import gzip
+import importlib
+import itertools
+import warnings
+from collections.abc import Iterable
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+from zarr.abc.store import Store
+from zarr.buffer import default_buffer_prototype
+from zarr.core.sync import collect_aiterator, sync
+from zarr.storage import FsspecStore, LocalStore, ObjectStore, ZipStore
+
+from streamgmm.errors import DataError, MissingDependencyError, SchemaError, SecurityError, StorageError, nearest
+from streamgmm.sources._locations import Location
+from streamgmm.sources._zarr_metadata import Node, check_array, parse_node
+
+LARGEST_UNIT = 256 * 2**20  # decoded bytes of all columns: a larger shard is read by its inner chunks
+LARGEST_CHUNK = 2 * 2**30  # decoded bytes: a chunk is decoded as a whole, so a larger one is refused
+MOST_CHUNKS_LOOKED_AT = 100_000
+DOCUMENTS = ("zarr.json", ".zarray", ".zgroup")
+
+AnyArray = npt.NDArray[np.generic]
+ZarrArray = zarr.Array[Any]
+
+
+def open_store(location: Location) -> Store:
+    """The store at a location, read-only. Raises DataError where nothing is there."""
+    if location.path is not None:
+        if not location.path.is_dir():
+            raise DataError(nothing_at(location.path))
+        return LocalStore(location.path.absolute(), read_only=True)
+    try:
+        from_url: Any = importlib.import_module("obstore.store").from_url
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(f"{location.shown} needs the library obstore: pip install 'streamgmm[cloud]'") from error
+    try:
+        return ObjectStore(from_url(location.url), read_only=True)
+    except Exception as error:
+        raise StorageError(f"{location.shown} cannot be opened ({type(error).__name__}); check the address and the credentials") from error
+
+
+def nothing_at(path: Path) -> str:
+    """That nothing is at a path, and what is next to it."""
+    folder = path.parent
+    beside = sorted(entry.name for entry in folder.iterdir())[:10] if folder.is_dir() else []
+    listed = f"; next to it: {', '.join(beside)}{nearest(path.name, beside)}" if beside else f"; {folder} is not there or empty"
+    return f"no store at {path}{listed}"
+
+
+def node_at(store: Store, path: str) -> Node | None:
+    """The array or group at a path inside a store, from its checked metadata documents; None where there is neither."""
+    prefix = f"{path}/" if path else ""
+    return parse_node({key: _get(store, prefix + key) for key in DOCUMENTS}, _shown(store, path))
+
+
+def nodes_at(store: Store, group: str, names: Iterable[str]) -> dict[str, Node]:
+    """Nodes of the members of a group that are arrays or groups."""
+    found = ((name, node_at(store, _join(group, name))) for name in names)
+    return {name: node for name, node in found if node is not None}
+
+
+def member_names(store: Store, group: str) -> tuple[str, ...]:
+    """Names in a group, sorted; folders that are neither array nor group included."""
+    listed = _guarded(lambda: collect_aiterator(store.list_dir(group)), _shown(store, group))
+    return tuple(sorted(name for name in listed if not name.startswith(".") and name != "zarr.json"))
+
+
+def open_array(store: Store, path: str, node: Node) -> ZarrArray:
+    """Open an array whose metadata `node` holds. Raises SecurityError (codecs, links), SchemaError (damaged metadata)."""
+    where = _shown(store, path)
+    check_array(node, where)
+    if isinstance(store, LocalStore) and not (store.root / path).resolve().is_relative_to(store.root.resolve()):
+        raise SecurityError(f"{where} is a link that leads out of the store; copy the column into it")
+    try:
+        return zarr.open_array(store=store, path=path, mode="r", zarr_format=2 if node.zarr_format == 2 else 3)
+    except OSError as error:
+        raise StorageError(f"{where} cannot be opened: {error}") from error
+    except Exception as error:  # zarr has no class of its own for metadata that it cannot make sense of
+        raise SchemaError(
+            f"{where}: metadata of Zarr format {node.zarr_format} not understood ({type(error).__name__}: {error})"
+        ) from error
+
+
+def unit_rows(array: ZarrArray, n_columns: int = 1) -> int:
+    """Rows of a shard, or of a chunk where there are no shards or they are too large. n_columns: read side by side with it.
+
+    Raises DataError where a chunk is too large to be decoded.
+    """
+    width = prod(array.shape[1:]) * array.dtype.itemsize
+    chunk_bytes = array.chunks[0] * width
+    if chunk_bytes > LARGEST_CHUNK:
+        raise DataError(
+            f"chunks of {array.chunks[0]} rows take {chunk_bytes} bytes decoded; more than {LARGEST_CHUNK} are not read, because a chunk"
+            " is decoded as a whole. Store the rows in smaller chunks."
+        )
+    if array.shards is not None and array.shards[0] * width * n_columns <= LARGEST_UNIT:
+        return int(array.shards[0])
+    return int(array.chunks[0])
+
+
+def fetch(array: ZarrArray, start: int, stop: int, columns: slice | None, what: str) -> AnyArray:
+    """Rows start .. stop-1, of some columns of a 2-D array. Raises StorageError, or DataError where a chunk is damaged."""
+    where = f"{what}, rows {start} to {stop - 1}"
+    return np.asarray(_guarded(lambda: array[start:stop] if columns is None else array[start:stop, columns], where))
+
+
+def refuse_absent_chunks(array: ZarrArray, what: str, *, all_written: bool) -> None:
+    """Look for chunks of a local array that are not on disk and would be read as the fill value.
+
+    Stores leave out chunks that hold nothing else, so this is only a warning unless the writer says that all were written.
+    """
+    unit = array.shards or array.chunks
+    grid = [-(-n // rows) for n, rows in zip(array.shape, unit, strict=True)]
+    if not isinstance(array.store, LocalStore) or prod(grid) > MOST_CHUNKS_LOOKED_AT:
+        return
+    folder = array.store.root / array.path
+    keys = ((at, array.metadata.encode_chunk_key(at)) for at in itertools.product(*map(range, grid)))
+    absent = [(at[0], key) for at, key in keys if not (folder / key).exists()]
+    if not absent:
+        return
+    row, key = absent[0][0] * unit[0], absent[0][1]
+    text = (
+        f"{what}: chunk {key} is not in the store; rows {row} to {min(row + unit[0], array.shape[0]) - 1} would be read as fill value"
+        f" {array.fill_value} ({len(absent)} of {prod(grid)} chunks are absent)"
+    )
+    if all_written:
+        raise DataError(f"{text}. The store says that all its chunks were written: it is damaged or was copied in part.")
+    warnings.warn(f"{text}. Stores leave out chunks of nothing but that value; if these are not, the store is damaged.", stacklevel=2)
+
+
+def travels(store: Store) -> bool:
+    """Whether a pickled store opens the same data on another machine (given a shared file system), rather than a copy of them."""
+    return isinstance(store, LocalStore | FsspecStore | ObjectStore | ZipStore)
+
+
+def _get(store: Store, key: str) -> bytes | None:
+    found = _guarded(lambda: sync(store.get(key, default_buffer_prototype())), _shown(store, key))
+    return None if found is None else found.to_bytes()
+
+
+def _guarded(read: Any, where: str) -> Any:
+    try:
+        return read()
+    except MemoryError:
+        raise
+    except Exception as error:  # codecs raise what they like
+        # gzip's own error is an OSError without a number; obstore's do not derive from OSError
+        storage = isinstance(error, OSError) and error.errno is not None and not isinstance(error, gzip.BadGzipFile)
+        if storage or type(error).__module__.startswith("obstore"):
+            raise StorageError(f"{where} cannot be read: {error}") from error
+        raise DataError(f"{where} cannot be decoded ({type(error).__name__}: {error}): a chunk is damaged or cut short") from error
+
+
+def _join(group: str, name: str) -> str:
+    return f"{group}/{name}" if group else name
+
+
+def _shown(store: Store, path: str) -> str:
+    if isinstance(store, LocalStore):
+        return str(store.root / path)
+    return path or "the store"
