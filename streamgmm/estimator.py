@@ -263,9 +263,9 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
             job = Job(source, configuration, executor, start=start, adjust=adjust, given=given.digest, observe=notes)
             result = job.fit() if run is None else job.fit_in(run, resume)
         self._take(saved_model(result, source, configuration), result.outcome, result.converged, result.state.skipped)
-        notes.warn(result.state.best.start, stacklevel=4)
+        notes.warn(result.state.best.start, stacklevel=3)
         if not self.converged_:
-            warnings.warn(_not_converged(result), ConvergenceWarning, stacklevel=4)
+            warnings.warn(_not_converged(result), ConvergenceWarning, stacklevel=3)
         return result
 
     def _as_source(self, X: Any, sample_weight: Any) -> AbstractSource:
@@ -541,10 +541,11 @@ def _read_only(array: FloatArray) -> FloatArray:
 
 
 def _like(table: Any, answers: Any) -> Any:
-    """Answers to an xarray DataArray as one, with the dimension and coordinates of its rows."""
+    """Answers to an xarray object as a DataArray, with the dimension and coordinates of its rows."""
     xarray = sys.modules.get("xarray")
-    if xarray is None or not isinstance(table, xarray.DataArray):
+    if xarray is None or not isinstance(table, xarray.DataArray | xarray.Dataset):
         return answers
-    rows = table.dims[0]
+    columns = table if isinstance(table, xarray.DataArray) else next(iter(table.data_vars.values()))
+    rows = columns.dims[0]
     coordinates = {name: value for name, value in table.coords.items() if value.dims == (rows,)}
     return xarray.DataArray(answers, coordinates, (rows, "component")[: answers.ndim])

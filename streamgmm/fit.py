@@ -203,13 +203,13 @@ def _advance_one(
     regularisation = problem.regularisation
     if contender.repairs >= REPAIRS_A_COMPONENT * contender.mixture.n_components and regularisation.on_singular == "reseed":
         regularisation = replace(regularisation, on_singular="floor")
-    mixture, repairs = problem.schedule.update(contender.mixture, statistics, regularisation)
-    value = statistics.mean_log_likelihood
-    if not np.isfinite(value):
+    if np.isneginf(statistics.log_likelihood):
         raise NumericalError(
-            f"start {contender.start}, pass {number}: the log-likelihood is {value}; a row has density zero under every component."
+            f"start {contender.start}, pass {number}: the log-likelihood is -inf; a row has density zero under every component."
             " Look for extreme values, or rescale the columns."
         )
+    mixture, repairs = problem.schedule.update(contender.mixture, statistics, regularisation)
+    value = statistics.mean_log_likelihood
     for repair in repairs:
         observe(_repair_event(repair, contender.start, number))
     _watch_fall(problem, contender, value, number, observe)

@@ -1,6 +1,6 @@
 """Run by test_memory.py in a process of its own: fit rows that exist nowhere, print the peak of memory.
 
-python -m tests.memory_process N_ROWS N_COMPONENTS N_PASSES
+python -m tests.memory_process N_ROWS N_COMPONENTS
 """
 
 import json
@@ -41,9 +41,9 @@ class DrawnRows(AbstractSource):
         return self
 
 
-def main(n_rows, n_components, n_passes):
+def main(n_rows, n_components):
     source = DrawnRows(feature_names=tuple("abcdef"), units=("",) * D, rows=n_rows)
-    configuration = FitConfiguration(n_components=n_components, init="kmeans_plus_plus", tol=0.0, max_iter=n_passes)
+    configuration = FitConfiguration(n_components=n_components, init="kmeans_plus_plus", tol=0.0, max_iter=1)
     result = Job(source, configuration, Threads(2)).fit()
     sys.stdout.write(json.dumps({"rows": result.state.rows, "peak_bytes": peak_bytes()}))
 

@@ -63,6 +63,7 @@ def test_the_loop_makes_the_steps_of_em(table, starts):
 @pytest.mark.parametrize("tol", [0.1, 1e-2, 1e-3, 1e-4, 1e-6])
 @pytest.mark.parametrize(("family", "kind"), SKLEARN_TYPES.items())
 def test_the_stopping_rule_and_the_number_of_passes_are_scikit_learns(family, kind, tol, table, rng):
+    table = table[:1500]
     start = wide_start(family, 3, table, rng)
     model = sklearn.mixture.GaussianMixture(
         3,
@@ -387,5 +388,5 @@ def test_rows_that_all_have_weight_zero_are_refused(table, starts):
 def test_a_row_of_density_zero_is_refused_in_plain_words(starts):
     x = np.full((10, 2), 1e153)
     narrow = replace(starts[0], components=family_of("gaussian_full").from_dense(np.zeros((3, 2)), np.stack([1e-6 * np.eye(2)] * 3), np.full(3, 1 / 3)))
-    with pytest.raises(NumericalError, match="density zero|not finite"):
+    with pytest.raises(NumericalError, match="start 0, pass 1: .*a row has density zero under every component"):
         fit_rows(rows_source(x), [narrow])

@@ -312,19 +312,19 @@ def test_the_archive_is_fetched_once_and_used_again(tmp_path, apt):
     update, source = apt.calls()
     assert update[-1] == "update"
     assert source[-3:] == ["source", "--download-only", "tycho2"]
-    assert f"Dir::State::lists={cache}/apt.partial/lists" in source
+    assert f"Dir::State::lists={cache}/apt-{os.getpid()}.partial/lists" in source
     assert not [word for word in source if word.startswith("/etc")]
     fetch_tycho2(cache, etc=apt.etc)
     assert len(apt.calls()) == 2
 
 
 def test_a_damaged_copy_and_a_half_download_are_fetched_again(tmp_path, apt):
-    (tmp_path / "apt.partial").mkdir()
-    (tmp_path / "apt.partial" / "tycho2_2.orig.tar.xz").write_bytes(b"half")
+    (tmp_path / "apt-123.partial").mkdir()
+    (tmp_path / "apt-123.partial" / "tycho2_2.orig.tar.xz").write_bytes(b"half")
     (tmp_path / "tycho2_2.orig.tar.xz").write_bytes(b"damaged")
     (path,) = fetch_tycho2(tmp_path, etc=apt.etc)
     assert path.read_bytes() == apt.served.read_bytes()
-    assert not (tmp_path / "apt.partial").exists()
+    assert list(tmp_path.glob("*.partial")) == []
 
 
 def test_an_archive_with_another_hash_is_refused_and_not_kept(tmp_path, apt):

@@ -1,0 +1,52 @@
+"""How kernels are compiled: not at import, without the interpreter lock, anew after any change of the folder."""
+
+import subprocess
+import sys
+
+import numpy as np
+
+from streamgmm.kernels import compiling, e_step
+from tests.making import random_mixture
+
+
+def test_nothing_is_compiled_at_import():
+    code = (
+        "from streamgmm.kernels import e_step; import streamgmm.components.gaussian_full;"
+        "assert not e_step.accumulate.overloads and not e_step.evaluate.overloads"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_kernels_release_the_interpreter_lock():
+    assert e_step.accumulate.targetoptions["nogil"]
+    assert e_step.evaluate.targetoptions["nogil"]
+
+
+def test_kernels_are_compiled_once_per_family_and_number_of_columns(rng):
+    def signatures():
+        return len(e_step.evaluate.signatures)
+
+    random_mixture("gaussian_diag", 2, 2, rng).score_samples(np.zeros((3, 2)))
+    before = signatures()
+    for k, n in [(3, 1), (5, 700)]:
+        random_mixture("gaussian_diag", k, 2, rng).score_samples(rng.normal(size=(n, 2)))
+    assert signatures() == before
+    random_mixture("gaussian_diag", 2, 12, rng).score_samples(np.zeros((3, 12)))
+    looped = signatures()
+    random_mixture("gaussian_diag", 2, 20, rng).score_samples(np.zeros((3, 20)))
+    assert signatures() == looped
+
+
+def test_the_cache_is_stamped_with_the_text_of_the_whole_folder(tmp_path, monkeypatch):
+    def stamp():
+        compiling._folder_stamp.cache_clear()
+        return compiling._folder_stamp()
+
+    monkeypatch.setattr(compiling, "__file__", str(tmp_path / "compiling.py"))
+    (tmp_path / "tile.py").write_text("a = 1")
+    first = stamp()
+    (tmp_path / "tile.py").write_text("a = 2")
+    second = stamp()
+    assert first != second
+    monkeypatch.undo()
+    assert stamp() not in {first, second}
