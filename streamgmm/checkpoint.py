@@ -86,7 +86,7 @@ class Run:
                 self._lock.seek(0)
                 owner, since = self._lock.read().strip() or "another process", _changed_at(self._lock)
                 self._lock.close()
-                raise RunLockedError(f"run {self.folder} is in use by {owner} since {since}; wait for it or stop it") from None
+                raise RunLockedError(f"the run in {self.folder} is in use by {owner} since {since}; wait for it or stop it") from None
         self._lock.truncate(0)
         self._lock.write(f"process {os.getpid()} on {socket.gethostname()}")
         self._lock.flush()
@@ -155,9 +155,9 @@ class Run:
                 continue
             listed = "; ".join(f"{key} was {old.get(key)!r}, is {new.get(key)!r}" for key in changed[:8])
             if part == "source":
-                raise DataChangedError(f"the rows are not those that run {self.folder} was started with: {listed}. Use a new run folder.")
+                raise DataChangedError(f"the rows are not those that the run in {self.folder} was started with: {listed}. Use a new run folder.")
             raise RunMismatchError(
-                f"run {self.folder} was started with another configuration: {listed}. Use a new run folder; only"
+                f"the run in {self.folder} was started with another configuration: {listed}. Use a new run folder; only"
                 f" {', '.join(may_change)} may change."
             )
 

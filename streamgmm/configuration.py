@@ -1,10 +1,11 @@
-"""What a fit is: its parameters, checked once for the estimator, the command line and configuration files. Floor 4.
+"""What a fit is: its parameters, checked once for the estimator, the command line and configuration files. Floor 6.
 
 Strict: `"1e-3"`, `2.0` for an int and `True` for a number are refused. All faults are reported at once.
 """
 
-__all__ = ["COVARIANCE_TYPES", "INITS", "MAY_CHANGE", "FitConfiguration"]
+__all__ = ["COVARIANCE_TYPES", "INITS", "MAY_CHANGE", "FitConfiguration", "fresh_seed"]
 
+import secrets
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -13,6 +14,7 @@ from pydantic_core import ErrorDetails
 
 from streamgmm.errors import ConfigError, nearest
 from streamgmm.regularisation import Regularisation
+from streamgmm.sources.base import LARGEST_BLOCK_ROWS
 from streamgmm.stopping import Stopping
 
 CovarianceType = Literal["full", "tied", "diag", "spherical", "tied_spherical"]
@@ -48,7 +50,7 @@ class FitConfiguration(BaseModel):
     occupancy_floor: Size = 1.0
     on_singular: Literal["floor", "reseed", "drop", "raise"] = "floor"
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    block_rows: Annotated[int, Field(ge=1, le=2**24)] = 65_536
+    block_rows: Annotated[int, Field(ge=1, le=LARGEST_BLOCK_ROWS)] = 65_536
     missing: Literal["raise", "skip"] = "raise"
     deadline: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
 
@@ -69,8 +71,18 @@ class FitConfiguration(BaseModel):
         return Stopping(self.tol, self.max_iter, self.deadline)
 
 
+def fresh_seed() -> int:
+    """A seed for fits that were given none."""
+    return secrets.randbits(31)
+
+
+WANTED = {
+    **dict.fromkeys(("n_components", "n_init", "max_iter"), "must be an int >= 1"),
+    **dict.fromkeys(("tol", "reg_covar", "variance_floor", "occupancy_floor"), "must be finite and >= 0"),
+    "block_rows": f"must be an int from 1 to {LARGEST_BLOCK_ROWS}",
+}  # in place of what is said of the one bound that was broken
+HINTS = {"reg_covar": "; 1e-6 is scikit-learn's default"}
 WORDS = {
-    "missing": "is needed",
     "int_type": "must be an int",
     "float_type": "must be a number",
     "finite_number": "must be finite",
@@ -87,14 +99,21 @@ def explain(fault: ErrorDetails, known: Iterable[str]) -> str:
         return f"unknown parameter {path!r}{nearest(path, known)}"
     if kind == "missing":
         return f"{path} is needed"
+    name = path.rpartition(".")[2]
     wanted = WORDS.get(kind) or _limit(kind, context) or fault["msg"]
-    hint = nearest(value, get_choices(context)) if kind == "literal_error" and isinstance(value, str) else ""
-    if kind in ("int_type", "float_type") and isinstance(value, str):
-        hint = "; remove the quotes" if _is_number(value) else ""
-    if kind == "int_type":
-        wanted = "must be an int >= 1" if path in ("n_components", "n_init", "max_iter") else wanted
-        hint = hint or f" of type {type(value).__name__}"
-    return f"{path} {wanted}, got {value!r}{hint}"
+    if kind != "float_type":
+        wanted = WANTED.get(name, wanted)
+    return f"{path} {wanted}, got {value!r}{_hint(kind, value, context) or HINTS.get(name, '')}"
+
+
+def _hint(kind: str, value: Any, context: Mapping[str, Any]) -> str:
+    if kind == "literal_error":
+        return nearest(value, get_choices(context)) if isinstance(value, str) else ""
+    if kind not in ("int_type", "float_type"):
+        return ""
+    if isinstance(value, str) and _is_number(value):
+        return "; remove the quotes"
+    return " of type bool, which is not accepted" if isinstance(value, bool) else f" of type {type(value).__name__}"
 
 
 def get_choices(context: Mapping[str, Any]) -> list[str]:

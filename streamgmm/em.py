@@ -115,7 +115,9 @@ def _donor(mixture: Mixture, healthy: Sequence[int]) -> int:
 def _fault_message(fault: Fault) -> str:
     whom = "the shared covariance" if fault.component < 0 else f"component {fault.component}"
     if fault.kind == "occupancy":
-        return f"{whom} holds {fault.value:.3g} rows, at or below the floor of {fault.floor:.3g}; use fewer components or on_singular='floor'"
+        return (
+            f"{whom} holds {fault.value:.3g} rows, at or below the floor of {fault.floor:.3g}; use fewer components or on_singular='floor'"
+        )
     return (
         f"{whom}: smallest relative eigenvalue {fault.value:.3g} is below the floor of {fault.floor:.3g} (a constant or collinear column?);"
         " raise reg_covar or variance_floor, or use on_singular='floor'"

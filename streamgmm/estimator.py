@@ -17,6 +17,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Literal, Self, cast
 
 import numpy as np
@@ -33,13 +34,15 @@ from streamgmm.column_check import check_columns, own_names
 from streamgmm.components._gaussian import AbstractGaussian
 from streamgmm.configuration import COVARIANCE_TYPES
 from streamgmm.errors import ConfigError, DataError, nearest
-from streamgmm.estimator_parameters import SKLEARN_INITS, configuration_of, generator_of, parameters_of, seed_of
+from streamgmm.estimator_parameters import configuration_of, generator_of, parameters_of, seed_of
 from streamgmm.fit import FitResult
 from streamgmm.fit_notes import FitNotes
 from streamgmm.given_start import GivenStart, mixture_of
 from streamgmm.job import RESUMES, Job, saved_model, score_table
 from streamgmm.mixture import Mixture
 from streamgmm.model_file import SavedModel, load_model, save_model
+from streamgmm.observers.base import together
+from streamgmm.observers.json_lines import JsonLines
 from streamgmm.prediction import Question, answer_now
 from streamgmm.registry import implementation
 from streamgmm.sources import as_source
@@ -261,7 +264,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
             start = given.mixture if last is None else last
             adjust = given.adjust if given.digest else None
             job = Job(source, configuration, executor, start=start, adjust=adjust, given=given.digest, observe=notes)
-            result = job.fit() if run is None else job.fit_in(run, resume)
+            result = job.fit() if run is None else _fit_in(run, job, resume)
         self._take(saved_model(result, source, configuration), result.outcome, result.converged, result.state.skipped)
         notes.warn(result.state.best.start, stacklevel=3)
         if not self.converged_:
@@ -437,21 +440,21 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         return made
 
     def to_sklearn(self) -> sklearn.mixture.GaussianMixture:
-        """The same mixture as a fitted scikit-learn estimator ('tied_spherical' becomes 'spherical')."""
+        """The same mixture as a fitted scikit-learn estimator: it predicts the same. 'tied_spherical' becomes 'spherical'."""
         check_is_fitted(self)
-        tied_spherical = self.mixture_.components.name == "gaussian_tied_spherical"
-        to = {name: word for word, name in SKLEARN_INITS.items()}
-        known = sklearn.mixture.GaussianMixture().get_params()
-        parameters = {name: value for name, value in self.get_params(deep=False).items() if name in known}
-        parameters |= {"n_components": self.mixture_.n_components, "init_params": to.get(self.init_params, self.init_params)}
-        made = sklearn.mixture.GaussianMixture(**parameters)
+        k, kind = self.mixture_.n_components, _kind(self.mixture_)
+        made = sklearn.mixture.GaussianMixture(k, covariance_type="spherical" if kind == "tied_spherical" else kind)
+        shared = ("tol", "reg_covar", "max_iter", "n_init", "warm_start", "verbose", "verbose_interval", "random_state")
+        made.set_params(**{name: getattr(self, name) for name in shared})
+        if isinstance(self.random_state, np.random.Generator):  # which scikit-learn does not take
+            made.set_params(random_state=None)
         for name in ("weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_"):
             value = np.array(getattr(self, name))
-            setattr(made, name, np.full(self.mixture_.n_components, value) if value.ndim == 0 else value)
+            setattr(made, name, np.full(k, value) if value.ndim == 0 else value)
         for name in ("converged_", "n_iter_", "lower_bound_", "lower_bounds_", "n_features_in_", "feature_names_in_"):
             if hasattr(self, name):
                 setattr(made, name, copy.copy(getattr(self, name)))
-        return made.set_params(covariance_type="spherical") if tied_spherical else made
+        return made
 
     # ---- what scikit-learn and pickle ask ------------------------------------------------------------------------------
 
@@ -498,8 +501,7 @@ def load(path: PathLike) -> GaussianMixture:
     provenance = record.provenance
     recorded = provenance.get("configuration")
     parameters = parameters_of(recorded) if isinstance(recorded, dict) else {}
-    covariance_type = record.mixture.components.name.removeprefix("gaussian_")
-    parameters |= {"n_components": record.mixture.n_components, "covariance_type": covariance_type}
+    parameters |= {"n_components": record.mixture.n_components, "covariance_type": _kind(record.mixture)}
     made = GaussianMixture(**parameters)
     history = record.log_likelihoods
     converged = len(history) > 1 and abs(history[-1] - history[-2]) < made.tol
@@ -522,6 +524,12 @@ def _sole_fit(estimator: GaussianMixture) -> Iterator[None]:
             _fitting.discard(id(estimator))
 
 
+def _fit_in(run: Run, job: Job, resume: str) -> FitResult:
+    """Fit in a run folder, which keeps the events as well."""
+    with JsonLines(run.events_path) as log:
+        return replace(job, observe=together(job.observe, log)).fit_in(run, resume)
+
+
 def _family(covariance_type: str) -> type[AbstractGaussian]:
     if covariance_type not in COVARIANCE_TYPES:
         allowed = ", ".join(COVARIANCE_TYPES)
@@ -529,9 +537,15 @@ def _family(covariance_type: str) -> type[AbstractGaussian]:
     return cast(type[AbstractGaussian], implementation("components", f"gaussian_{covariance_type}"))
 
 
+def _kind(mixture: Mixture) -> str:
+    return mixture.components.name.removeprefix("gaussian_")
+
+
 def _not_converged(result: FitResult) -> str:
-    advice = "Try other starts, raise max_iter or tol, or check for degenerate data."
-    return f"Best performing initialization did not converge in {len(result.log_likelihoods)} passes: {result.outcome.value} {advice}"
+    return (
+        f"Best performing initialization did not converge: {result.outcome.word} after {len(result.log_likelihoods)} passes."
+        " Try different init parameters, or increase max_iter, tol, or check for degenerate data."
+    )
 
 
 def _read_only(array: FloatArray) -> FloatArray:

@@ -1,4 +1,4 @@
-"""The estimator's parameters as a FitConfiguration, and back: scikit-learn's words, NumPy's numbers, seeds. Floor 6."""
+"""The estimator's parameters as a FitConfiguration, and back: scikit-learn's words, NumPy's numbers, seeds. Floor 7."""
 
 __all__ = ["SKLEARN_INITS", "configuration_of", "generator_of", "parameters_of", "seed_of"]
 
@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from streamgmm.checkpoint import Run
-from streamgmm.configuration import INITS, FitConfiguration
-from streamgmm.errors import ConfigError, nearest
-from streamgmm.job import fresh_seed
+from streamgmm.configuration import INITS, FitConfiguration, fresh_seed
+from streamgmm.errors import CheckpointError, ConfigError, nearest
 
 SKLEARN_INITS = {"k-means++": "kmeans_plus_plus", "random_from_data": "random_rows"}
 LARGEST_SEED = 2**63
@@ -50,7 +49,7 @@ def parameters_of(configuration: Mapping[str, Any]) -> dict[str, Any]:
 def seed_of(random_state: Any, run: Run | None) -> int:
     """The seed of a fit: as given, drawn from the given generator, the run's own on a resume, or a fresh one. Raises ConfigError."""
     if random_state is None:
-        return fresh_seed() if run is None or not run.exists else int(run.record()["configuration"]["seed"])
+        return fresh_seed() if run is None or not run.exists else _recorded_seed(run)
     if isinstance(random_state, int | np.integer) and not isinstance(random_state, bool):
         if not 0 <= random_state < LARGEST_SEED:
             raise ConfigError(f"random_state must be from 0 to 2**63 - 1, got {random_state}")
@@ -68,6 +67,14 @@ def seed_of(random_state: Any, run: Run | None) -> int:
         f"random_state must be None, an int, a numpy.random.Generator or a numpy.random.RandomState, got {random_state!r} of type"
         f" {type(random_state).__name__}"
     )
+
+
+def _recorded_seed(run: Run) -> int:
+    configuration = run.record().get("configuration")
+    seed = configuration.get("seed") if isinstance(configuration, dict) else None
+    if type(seed) is not int:
+        raise CheckpointError(f"{run.folder}/run.json holds no seed; start again in a new run folder")
+    return seed
 
 
 def generator_of(random_state: Any) -> np.random.Generator:

@@ -140,13 +140,14 @@ def run_fit(
     on_state: Callable[[FitState], Any] | None = None,
 ) -> FitResult:
     """The loop to its end; `on_state` sees every new state (to commit it)."""
-    for state in fit_states(problem, state, executor, observe, stop_requested):
+    last = state
+    for last in fit_states(problem, state, executor, observe, stop_requested):
         if on_state is not None:
-            on_state(state)
-    assert state.outcome is not None
-    best = state.best
-    observe(Event("finish", state.outcome.value, {"outcome": state.outcome.word, "passes": state.passes, "start": best.start}))
-    return FitResult(best.mixture, state.outcome, state)
+            on_state(last)
+    assert last.outcome is not None
+    best = last.best
+    observe(Event("finish", last.outcome.value, {"outcome": last.outcome.word, "passes": last.passes, "start": best.start}))
+    return FitResult(best.mixture, last.outcome, last)
 
 
 def _refuse_second_look(problem: FitProblem) -> None:
@@ -177,9 +178,7 @@ def _one_pass(
     return total
 
 
-def _advance(
-    problem: FitProblem, state: FitState, statistics: tuple[MixtureStatistics, ...], observe: Observer
-) -> FitState:
+def _advance(problem: FitProblem, state: FitState, statistics: tuple[MixtureStatistics, ...], observe: Observer) -> FitState:
     contenders = list(state.contenders)
     for contender, mine in zip(state.active, statistics, strict=True):
         contenders[contender.start] = _advance_one(problem, contender, mine, state.passes + 1, observe)
@@ -197,9 +196,7 @@ def _advance(
     return state
 
 
-def _advance_one(
-    problem: FitProblem, contender: Contender, statistics: MixtureStatistics, number: int, observe: Observer
-) -> Contender:
+def _advance_one(problem: FitProblem, contender: Contender, statistics: MixtureStatistics, number: int, observe: Observer) -> Contender:
     regularisation = problem.regularisation
     if contender.repairs >= REPAIRS_A_COMPONENT * contender.mixture.n_components and regularisation.on_singular == "reseed":
         regularisation = replace(regularisation, on_singular="floor")

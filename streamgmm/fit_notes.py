@@ -37,15 +37,17 @@ class FitNotes:
             self._lines(event)
 
     def warn(self, start: int, stacklevel: int) -> None:
-        """The warnings that are due, each once; of the repairs those of the winning start."""
+        """The warnings that are due; one for all that is degenerate, and of the repairs those of the winning start."""
         for caution in self.cautions:
-            warnings.warn(caution.message, CATEGORIES.get(caution.details.get("about", ""), UserWarning), stacklevel=stacklevel + 1)
+            if caution.details.get("about") != "distinct_rows":
+                category = PrecisionWarning if caution.details.get("about") == "precision" else UserWarning
+                warnings.warn(caution.message, category, stacklevel=stacklevel + 1)
+        degenerate = [f"{caution.message}." for caution in self.cautions if caution.details.get("about") == "distinct_rows"]
         mine = [event for event in self.repairs if event.details["start"] == start]
         if mine:
-            warnings.warn(_summary(mine), DegenerateFitWarning, stacklevel=stacklevel + 1)
-
-
-CATEGORIES: dict[str, type[Warning]] = {"precision": PrecisionWarning, "distinct_rows": DegenerateFitWarning}
+            degenerate.append(_summary(mine))
+        if degenerate:
+            warnings.warn(" ".join(degenerate), DegenerateFitWarning, stacklevel=stacklevel + 1)
 
 
 def _summary(repairs: list[Event]) -> str:
@@ -55,7 +57,7 @@ def _summary(repairs: list[Event]) -> str:
     said = [_one(*key, events) for key, events in sorted(grouped.items())]
     more = f"; and {len(said) - MOST_LISTED} more" if len(said) > MOST_LISTED else ""
     return (
-        f"components were repaired: {'; '.join(said[:MOST_LISTED])}{more}. Look for constant or collinear columns and for repeated rows,"
+        f"Components were repaired: {'; '.join(said[:MOST_LISTED])}{more}. Look for constant or collinear columns and for repeated rows,"
         " use fewer components, or raise reg_covar or variance_floor."
     )
 

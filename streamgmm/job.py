@@ -4,9 +4,8 @@ The estimator and the commands are faces of this module. It owns no algorithm: s
 storage from the run.
 """
 
-__all__ = ["Job", "describe_source", "fresh_seed", "saved_model", "score_table"]
+__all__ = ["Job", "describe_source", "saved_model", "score_table"]
 
-import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +22,7 @@ from streamgmm.errors import CheckpointError, ConfigError, DataError, RunMismatc
 from streamgmm.events import Event, ignore
 from streamgmm.executors.base import AbstractExecutor, never
 from streamgmm.fit import FitProblem, FitResult, Observer, run_fit, sample_for_starts, start_state, starts_from_sample
+from streamgmm.memory import refuse_large_blocks
 from streamgmm.mixture import Mixture
 from streamgmm.model_file import SavedModel, load_model, save_model
 from streamgmm.reduce import Span
@@ -61,6 +61,7 @@ class Job:
 
     def fit(self) -> FitResult:
         """Fit without a run folder."""
+        self._refuse_large_blocks()
         return self._loop(self.first_state(), None)
 
     def fit_in(self, run: Run, resume: str = "auto") -> FitResult:
@@ -72,6 +73,7 @@ class Job:
         if resume not in RESUMES:
             raise ConfigError(f"resume must be one of {RESUMES}, got {resume!r}")
         self._refuse(run, resume)
+        self._refuse_large_blocks()
         with run:
             if run.exists:
                 run.check_same(self.record(), MAY_CHANGE)
@@ -79,12 +81,13 @@ class Job:
             else:
                 run.start(self.record())
             state = self._state_of(run)
-            if state.outcome is None:
-                result = self._loop(state, run)
-            else:
-                result = FitResult(state.best.mixture, state.outcome, state)
+            result = self._loop(state, run) if state.outcome is None else FitResult(state.best.mixture, state.outcome, state)
             self._finish(run, result)
         return result
+
+    def _refuse_large_blocks(self) -> None:
+        if self.executor.name != "dask_distributed":  # there the workers' memory counts, and Dask watches over it
+            refuse_large_blocks(self.source, self.executor.blocks_in_memory)
 
     def _refuse(self, run: Run, resume: str) -> None:
         if resume == "never" and run.exists:
@@ -95,7 +98,7 @@ class Job:
     def _refuse_other_start(self, run: Run) -> None:
         if run.record().get("given", "") != self.given:
             raise RunMismatchError(
-                f"run {run.folder} was started from other given parameters (weights_init, means_init, precisions_init); give the same"
+                f"the run in {run.folder} was started from other given parameters (weights_init, means_init, precisions_init); give the same"
                 " ones, or use a new run folder"
             )
 
@@ -141,7 +144,7 @@ class Job:
             return self.first_state()
         state = reopened(commit.state, self.configuration)
         how = "is complete" if state.outcome else f"goes on after pass {state.passes}"
-        self.observe(Event("start", f"run {run.folder} {how}", {"passes": state.passes, "commit": commit.number}))
+        self.observe(Event("start", f"the run in {run.folder} {how}", {"passes": state.passes, "commit": commit.number}))
         return state
 
     def _loop(self, state: FitState, run: Run | None) -> FitResult:
@@ -199,11 +202,6 @@ def saved_model(result: FitResult, source: AbstractSource, configuration: FitCon
     return SavedModel(result.mixture, source.feature_names, source.units, result.log_likelihoods, provenance)
 
 
-def fresh_seed() -> int:
-    """A seed for fits that were given none."""
-    return secrets.randbits(31)
-
-
 def describe_source(source: AbstractSource) -> dict[str, Any]:
     """Rows, blocks, bytes: strict JSON, nothing is read."""
     return {
@@ -235,9 +233,7 @@ def add_scores(a: Sequence[Any], b: Sequence[Any]) -> tuple[Any, ...]:
     return tuple(left + right for left, right in zip(a, b, strict=True))
 
 
-def score_table(
-    mixture: Mixture, source: AbstractSource, executor: AbstractExecutor, observe: Observer = ignore
-) -> dict[str, Any]:
+def score_table(mixture: Mixture, source: AbstractSource, executor: AbstractExecutor, observe: Observer = ignore) -> dict[str, Any]:
     """Total and mean log-likelihood of a whole table under a mixture, streamed."""
     began, rows_read = time.monotonic(), 0
 

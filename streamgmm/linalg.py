@@ -6,7 +6,7 @@ A packed triangle holds the lower half of a symmetric or lower triangular matrix
 __all__ = ["cholesky", "invert_lower", "log_det_lower", "pack", "packed_size", "unpack_lower", "unpack_symmetric"]
 
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -53,9 +53,9 @@ def unpack_symmetric(packed: FloatArray, d: int) -> FloatArray:
 def cholesky(covariances: FloatArray) -> FloatArray:
     """Lower Cholesky factors (K D D). Raises SingularComponentError naming the first component that is not positive definite."""
     try:
-        factors = np.linalg.cholesky(covariances)
+        factors: Any = np.linalg.cholesky(covariances)
         if np.isfinite(factors).all():
-            return factors
+            return cast(FloatArray, factors)
     except np.linalg.LinAlgError:
         pass
     for k, matrix in enumerate(covariances):

@@ -1,6 +1,6 @@
 """The Mixture: components and weights, frozen. Floor 2.
 
-It answers for rows that are in memory; whole tables go through `em`.
+It answers for rows that are in memory, and refuses what a block refuses; whole tables go through `em`.
 """
 
 __all__ = ["Mixture"]
@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from streamgmm.arrays import ArrayN, ArrayND, ArrayNK, FloatArray
+from streamgmm.block import as_block
 from streamgmm.components.base import AbstractComponents
-from streamgmm.errors import ConfigError, DataError
+from streamgmm.errors import ConfigError
 from streamgmm.weights.base import AbstractWeights
 
 
@@ -66,9 +67,8 @@ class Mixture:
         return matrix
 
     def _evaluate(self, x: ArrayND, matrix: str = "") -> tuple[ArrayN, npt.NDArray[np.int32], ArrayNK | None]:
-        x = np.ascontiguousarray(x, dtype=np.float64)
-        if x.ndim != 2 or x.shape[1] != self.n_features:
-            raise DataError(f"expected rows of shape (n, {self.n_features}), got {x.shape}")
+        names = tuple(f"f{j}" for j in range(self.n_features))
+        x = as_block(np.asarray(x), index=0, start=0, feature_names=names).x
         return self.components.evaluate(x, self.weights.log_weights, matrix)
 
     def sample(self, n: int, rng: np.random.Generator) -> tuple[ArrayND, npt.NDArray[np.integer[Any]]]:

@@ -37,8 +37,11 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, eq=False)
 class Contender:
-    """One mixture being fitted. log_likelihoods: mean per row weight at each pass, before that pass's M-step (the last one dated
-    by the parameters it was computed from, as scikit-learn's lower_bounds_). repairs: how often a component was repaired."""
+    """One mixture being fitted.
+
+    log_likelihoods: mean per row weight at each pass, before that pass's M-step (the last one dated by the parameters it was computed
+    from, as scikit-learn's lower_bounds_). repairs: how often a component was seeded anew.
+    """
 
     start: int
     mixture: Mixture

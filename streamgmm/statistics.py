@@ -44,7 +44,7 @@ class Statistics:
 
     def merge(self, other: Self) -> Self:
         """The statistics of both sets of rows. Raises ValueError when the references differ."""
-        return self._combine(lambda law, a, b: _merge_field(law, a, b), other)
+        return self._combine(_merge_field, other)
 
     def scale(self, factor: float) -> Self:
         """The statistics as if every row's weight had been multiplied by `factor`."""

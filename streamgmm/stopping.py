@@ -12,8 +12,11 @@ from streamgmm.state import FitState, Outcome
 
 @dataclass(frozen=True)
 class Stopping:
-    """tol: on the change of the mean log-likelihood per unit of row weight (scikit-learn's rule). max_iter: passes in all, those
-    before a resume included. deadline: seconds from the start of this call, None for none."""
+    """When to end.
+
+    tol: on the change of the mean log-likelihood per unit of row weight (scikit-learn's rule). max_iter: passes in all, those before a
+    resume included. deadline: seconds from the start of this call, None for none; a pass that has begun is finished.
+    """
 
     tol: float = 1e-3
     max_iter: int = 100

@@ -1,18 +1,25 @@
 """How numbers and foreign text are put into messages: sizes, rates, times, one safe line. Floor 0."""
 
-__all__ = ["human_bytes", "human_number", "human_seconds", "one_line", "strict_values"]
+__all__ = ["human_bytes", "human_number", "human_seconds", "one_line", "redacted_words", "strict_values"]
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
 BYTE_UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
+USER_INFO = re.compile(r"(?<=://)[^/@\s]+@")
 SHORT_UNITS = ("", " k", " M", " G", " T")
 
 
 def one_line(text: object) -> str:
     """Text with every control character, line break and lone surrogate escaped: names of columns and files are not trusted."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
+def redacted_words(text: str) -> str:
+    """Text without the user names and passwords of URLs in it."""
+    return USER_INFO.sub("***@", text)
 
 
 def human_bytes(n: float) -> str:

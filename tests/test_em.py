@@ -68,6 +68,17 @@ def test_the_likelihood_never_falls(family, seed):
     assert (np.diff(history) >= -1e-12 * np.abs(history[1:])).all()
 
 
+@families
+@given(seed=SEEDS)
+@settings(max_examples=5)
+def test_the_likelihood_of_hard_assignments_never_falls(family, seed):
+    """Classification EM: every step raises the likelihood of rows and labels together."""
+    rng = np.random.default_rng(seed)
+    x = clustered_rows(2000, 3, 2, rng)
+    history = em_steps(wide_start(family, 3, x, rng), x, 20, hard=True)[1]
+    assert (np.diff(history) >= -1e-12 * np.abs(history[1:])).all()
+
+
 @given(seed=SEEDS)
 @settings(max_examples=8)
 def test_the_likelihood_never_falls_with_fixed_weights(seed):
@@ -122,10 +133,8 @@ def test_a_translation_moves_the_means_and_nothing_else(family, seed, offset):
 
 def _scaled(mixture, scale):
     components = mixture.components
-    if components.structure.isotropic:
-        factor = scale[0] ** 2
-    else:
-        factor = scale[:, None] * scale if components.structure.dense else scale**2
+    structure = components.structure
+    factor = scale[0] ** 2 if structure.isotropic else scale[:, None] * scale if structure.dense else scale**2
     return Mixture(type(components)(components.means * scale, components.covariances * factor), mixture.weights)
 
 
@@ -428,7 +437,8 @@ def test_reseeding_leaves_fixed_weights_alone(rng):
 @pytest.mark.parametrize("policy", ["floor", "reseed", "drop"])
 def test_a_shared_covariance_can_only_be_floored(family, policy, rng):
     x = np.full((50, 2), 3.0)
-    start = Mixture(family_of(family).from_dense(x[:2] + [[0.0], [1.0]], np.stack([np.eye(2)] * 2), np.full(2, 0.5)), FreeWeights(np.full(2, 0.5)))
+    even = np.full(2, 0.5)
+    start = Mixture(family_of(family).from_dense(x[:2] + np.array([[0.0], [1.0]]), np.stack([np.eye(2)] * 2), even), FreeWeights(even))
     mixture, repairs = m_step(statistics_of(start, x), start, Regularisation(0.0, None, 0.0, policy))
     shared = [repair for repair in repairs if repair.fault.component == -1]
     assert [repair.action for repair in shared] == ["floor"]

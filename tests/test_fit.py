@@ -165,11 +165,8 @@ def test_contenders_may_have_different_numbers_of_components(table, rng):
 
 
 def test_starts_are_made_from_generators_of_their_own(table):
-    sample = sample_for_starts(rows_source(table), 0)
-    made = [
-        starts_from_sample(implementation("initialisers", "random_rows")(), family_of("gaussian_diag"), sample, 3, n, np.random.default_rng(5))
-        for n in (2, 4)
-    ]
+    sample, initialiser = sample_for_starts(rows_source(table), 0), implementation("initialisers", "random_rows")()
+    made = [starts_from_sample(initialiser, family_of("gaussian_diag"), sample, 3, n, np.random.default_rng(5)) for n in (2, 4)]
     assert all(same_bits(a, b) for a, b in zip(made[0], made[1], strict=False))
     assert not same_bits(made[1][0], made[1][1])
 
@@ -213,7 +210,8 @@ def test_a_stop_between_passes_keeps_the_pass(table, starts):
 def test_a_stop_does_not_take_back_convergence(table, starts):
     source = rows_source(table)
     whole = fit_rows(rows_source(table), starts[:1], tol=1e-2)
-    states = list(fit_states(_problem(source, tol=1e-2), start_state(starts[:1]), Serial(), stop_requested=StopAfter(5 * whole.state.passes - 1)))
+    stop = StopAfter(5 * whole.state.passes - 1)
+    states = list(fit_states(_problem(source, tol=1e-2), start_state(starts[:1]), Serial(), stop_requested=stop))
     assert states[-1].outcome is Outcome.CONVERGED
 
 
@@ -387,6 +385,7 @@ def test_rows_that_all_have_weight_zero_are_refused(table, starts):
 
 def test_a_row_of_density_zero_is_refused_in_plain_words(starts):
     x = np.full((10, 2), 1e153)
-    narrow = replace(starts[0], components=family_of("gaussian_full").from_dense(np.zeros((3, 2)), np.stack([1e-6 * np.eye(2)] * 3), np.full(3, 1 / 3)))
-    with pytest.raises(NumericalError, match="start 0, pass 1: .*a row has density zero under every component"):
+    components = family_of("gaussian_full").from_dense(np.zeros((3, 2)), np.stack([1e-6 * np.eye(2)] * 3), np.full(3, 1 / 3))
+    narrow = replace(starts[0], components=components)
+    with pytest.raises(NumericalError, match=r"start 0, pass 1: .*a row has density zero under every component"):
         fit_rows(rows_source(x), [narrow])

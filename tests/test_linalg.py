@@ -48,9 +48,7 @@ def test_factors_at_the_ends_of_double_precision(scale, rng):
     np.testing.assert_allclose(scaled * np.sqrt(scale), invert_lower(cholesky(covariances)), rtol=1e-12)
 
 
-@pytest.mark.parametrize(
-    "bad", [np.diag([1.0, 0.0]), np.diag([1.0, -1.0]), np.full((2, 2), np.nan), np.ones((2, 2)) + np.diag([0, -1e-3])]
-)
+@pytest.mark.parametrize("bad", [np.diag([1.0, 0.0]), np.diag([1.0, -1.0]), np.full((2, 2), np.nan), np.ones((2, 2)) + np.diag([0, -1e-3])])
 def test_the_failing_component_is_named(bad):
     with pytest.raises(SingularComponentError, match=r"component 2: .*not positive definite.*reg_covar or variance_floor"):
         cholesky(np.stack([np.eye(2), np.eye(2), bad, bad]))

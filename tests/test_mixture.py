@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamgmm.errors import ConfigError, DataError
+from streamgmm.errors import ConfigError, DataError, NonFiniteDataError
 from streamgmm.mixture import Mixture
 from streamgmm.weights.fixed import FixedWeights
 from streamgmm.weights.free import FreeWeights
@@ -52,6 +52,15 @@ def test_rows_that_may_not_be_written_are_taken(rng):
 def test_rows_of_the_wrong_shape_are_refused(shape, rng):
     with pytest.raises(DataError, match=r"expected rows of shape \(n, 3\), got"):
         random_mixture("gaussian_diag", 2, 3, rng).predict(np.zeros(shape))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("verb", ["score_samples", "predict", "responsibilities", "log_joint"])
+def test_rows_that_are_not_finite_are_refused(verb, bad, rng):
+    x = rng.normal(size=(5, 3))
+    x[3, 1] = bad
+    with pytest.raises(NonFiniteDataError, match=r"Input X contains (NaN|infinity): 1 values in .* column 'f1', row 3"):
+        getattr(random_mixture("gaussian_diag", 2, 3, rng), verb)(x)
 
 
 def test_as_many_weights_as_components_are_needed(rng):

@@ -109,9 +109,7 @@ def test_faithful_three_components_of_one_covariance(faithful):
     assert _bic(log_likelihood, mixture, 272) == pytest.approx(-2314.2957, abs=1e-4)
     order = np.argsort(-mixture.weights.proportions)
     np.testing.assert_allclose(mixture.weights.proportions[order], [0.47501, 0.35638, 0.16861], atol=1e-5)
-    np.testing.assert_allclose(
-        mixture.components.means[order], [[4.4657, 80.8728], [2.0376, 54.4913], [3.7978, 77.4689]], atol=1e-4
-    )
+    np.testing.assert_allclose(mixture.components.means[order], [[4.4657, 80.8728], [2.0376, 54.4913], [3.7978, 77.4689]], atol=1e-4)
 
 
 def test_faithful_two_components_of_one_covariance(faithful):

@@ -47,9 +47,7 @@ def test_any_order_of_arrival_gives_the_tree_of_the_definition(n, seed):
 
 @given(n=BLOCKS, level=st.integers(0, 7), seed=st.integers(0, 2**32 - 1))
 def test_spans_reduced_elsewhere_give_the_same_tree_as_leaves(n, level, seed):
-    parts = [
-        (span, _reduce((Span(i - span.first, 0), i) for i in range(span.first, span.last(n)))) for span in spans(n, level)
-    ]
+    parts = [(span, _reduce((Span(i - span.first, 0), i) for i in range(span.first, span.last(n)))) for span in spans(n, level)]
     np.random.default_rng(seed).shuffle(parts)
     assert _reduce(parts) == _whole(n)
 

@@ -75,8 +75,9 @@ def test_a_fit_that_has_converged_has_nothing_to_go_on_with():
 @given(seed=SEEDS)
 def test_a_record_comes_back_with_the_same_bits(family, outcome, seed):
     rng = np.random.default_rng(seed)
+    histories = [rng.normal(size=rng.integers(0, 4)) for _ in range(3)]
     contenders = tuple(
-        _contender(i, rng.normal(size=rng.integers(0, 4)), family=family, seed=[seed, i], converged=bool(i % 2), repairs=i) for i in range(3)
+        _contender(i, history, family=family, seed=[seed, i], converged=bool(i % 2), repairs=i) for i, history in enumerate(histories)
     )
     state = FitState(contenders, 4, 2**53 + 1, 12, float(rng.uniform(0, 1e300)), outcome)
     _same(_through_json(state), state)

@@ -110,9 +110,10 @@ def test_scale_is_linear_in_sums_and_leaves_rows_and_references(family, seed, fa
     assert scaled.weight == some.weight * factor
     np.testing.assert_array_equal(scaled.components.centre, some.components.centre)
     np.testing.assert_array_equal(scaled.components.n, some.components.n * factor)
-    _assert_close(some.scale(factor).merge(some.scale(2 * factor)), MixtureStatistics(
-        2 * some.rows, 0, 3 * factor * some.weight, 3 * factor * some.log_likelihood, some.components.scale(3 * factor)
-    ))
+    _assert_close(
+        some.scale(factor).merge(some.scale(2 * factor)),
+        MixtureStatistics(2 * some.rows, 0, 3 * factor * some.weight, 3 * factor * some.log_likelihood, some.components.scale(3 * factor)),
+    )
 
 
 @families
@@ -175,7 +176,7 @@ def test_arrays_there_and_back(seed):
 
 @families
 def test_the_statistics_of_a_mixture_go_to_arrays_and_back(family):
-    some, mixture = _mixture_statistics(family, 3)
+    some, _ = _mixture_statistics(family, 3)
     arrays = some.to_arrays("spans.7.")
     assert all(name.startswith("spans.7.") for name in arrays)
     back = MixtureStatistics.from_arrays(arrays, "spans.7.", components=type(some.components))

@@ -12,7 +12,6 @@ from typing import Any
 
 import zarr
 
-from streamgmm import ingest as ingesting
 from streamgmm.column_store import DEFAULT_CHUNK_ROWS, ColumnStoreWriter
 from streamgmm.commands._places import checked_path, open_table
 from streamgmm.commands.applying import predict
@@ -22,6 +21,7 @@ from streamgmm.commands.where import Where
 from streamgmm.events import Event, ignore
 from streamgmm.executors.base import never
 from streamgmm.fit import Observer, sample_for_starts
+from streamgmm.ingest import ingest as ingest_files
 from streamgmm.mock_survey import mock_survey
 from streamgmm.model_file import load_model
 from streamgmm.pending_folder import storage_errors
@@ -29,7 +29,7 @@ from streamgmm.pending_folder import storage_errors
 AnyPath = str | os.PathLike[str]
 
 QUICKSTART_ROWS = 300_000
-QUICKSTART_FIT = {"n_components": 8, "missing": "skip", "seed": 0}
+QUICKSTART_FIT: dict[str, Any] = {"n_components": 8, "missing": "skip", "seed": 0}
 
 
 def ingest(
@@ -50,7 +50,7 @@ def ingest(
         details = {"task": "ingest", "rows": rows, "of": of, "seconds": time.monotonic() - began}
         observe(Event("reading", f"ingest: {rows:,} rows", details))
 
-    report = ingesting.ingest(
+    report = ingest_files(
         files,
         checked_path(out),
         columns=columns,
@@ -118,7 +118,7 @@ def _picture(path: Path, store: Path, run: Path, observe: Observer) -> str | Non
         observe(Event("warning", "no picture: matplotlib is not installed (pip install 'streamgmm[plot]')", {}))
         return None
     observe(Event("start", "drawing the picture", {}))
-    source = open_table(store, None, None, str(QUICKSTART_FIT["missing"]))
+    source = open_table(store, None, None, QUICKSTART_FIT["missing"])
     save_picture = importlib.import_module("streamgmm.picture").save_picture
     save_picture(path, load_model(run / "model.zarr"), sample_for_starts(source, 0), title=f"a mock survey of {source.n_rows:,} stars")
     return str(path)

@@ -131,7 +131,7 @@ def _decoded_chunks(source: AbstractSource, shapes: Shapes, readers: int) -> int
     run_rows = source.rows_per_read * math.ceil(shapes.block_rows / source.rows_per_read)
     run = min(run_rows, source.n_rows or run_rows) * shapes.d * source.dtype.itemsize
     kept = max(BYTES_KEPT, min((readers + 1) * run, 4 * BYTES_KEPT), 2 * run)
-    return kept + readers * run
+    return min(kept, source.nbytes or kept) + readers * run
 
 
 def _statistics(shapes: Shapes, blocks: int) -> int:

@@ -22,10 +22,9 @@ from streamgmm.commands._durations import seconds_of
 from streamgmm.commands._toml import read_table
 from streamgmm.configuration import FitConfiguration, explain
 from streamgmm.errors import ConfigError, nearest
+from streamgmm.wording import redacted_words
 
 PLACEHOLDER = re.compile(r"\$\{([^}]*)\}")
-SECRET_KEY = re.compile(r"(?i)(^|[._-])(password|passwd|secret|token|api_?key|access_?key|credential)s?$")
-USER_INFO = re.compile(r"(?<=://)[^/@\s]+@")
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -72,11 +71,11 @@ def read_settings(path: str | os.PathLike[str], *, strict: bool = False) -> dict
     table = read_table(path)
     if not table:
         raise ConfigError(f"{path} holds no settings: expected a table [fit] with n_components, and store and run, or some of these keys")
+    _warn_of_secrets(table, path, strict)
     table, unset = _filled(table, "")
     faults = [*unset, *_faults(table)]
     if faults:
-        raise ConfigError(f"{path}: {'; '.join(faults)}")
-    _warn_of_secrets(table, path, strict)
+        raise ConfigError(redacted_words(f"{path}: {'; '.join(faults)}"))
     return {key: Setting(_final(key, value), f"file {path}") for key, value in _flat(table)}
 
 
@@ -184,8 +183,8 @@ def _filled(value: Any, path: str) -> tuple[Any, list[str]]:
 
 def _warn_of_secrets(table: Mapping[str, Any], path: str | os.PathLike[str], strict: bool) -> None:
     for key, value in _flat(table):
-        if SECRET_KEY.search(key) or (isinstance(value, str) and USER_INFO.search(value)):
-            shown = USER_INFO.sub("***@", value) if isinstance(value, str) else "***"
+        shown = redacted_words(str(value))
+        if shown != str(value):
             message = f"{path}: {key} holds a secret ({shown}); keep it in the environment, or in a file that only you can read"
             if strict:
                 raise ConfigError(message)

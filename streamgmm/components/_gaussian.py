@@ -162,9 +162,7 @@ class AbstractGaussian(AbstractComponents):
         k, d = self.means.shape
         n, first, second = np.zeros(k), np.zeros((k, d)), np.zeros(self.structure.second_shape(k, d))
         constants = self._constants(log_weights)
-        likelihood = kernels.accumulate(
-            x, sample_weight, self.means, self.factors(), constants, dims_of(d), hard, n, first, second
-        )
+        likelihood = kernels.accumulate(x, sample_weight, self.means, self.factors(), constants, dims_of(d), hard, n, first, second)
         return float(likelihood), GaussianMoments(self.means, n, first, second)
 
     def evaluate(self, x: ArrayND, log_weights: ArrayK, matrix: str = "") -> tuple[ArrayN, npt.NDArray[np.int32], ArrayNK | None]:
@@ -230,9 +228,7 @@ class AbstractGaussian(AbstractComponents):
         fallback = np.where(mean**2 >= np.finfo(np.float64).tiny, mean**2, 1.0)
         return np.where(constant, fallback, variances)
 
-    def _lift(
-        self, covariances: FloatArray, means: ArrayKD, scale: ArrayD, floor: float | None
-    ) -> tuple[FloatArray, tuple[Fault, ...]]:
+    def _lift(self, covariances: FloatArray, means: ArrayKD, scale: ArrayD, floor: float | None) -> tuple[FloatArray, tuple[Fault, ...]]:
         faults = []
         for k, covariance in enumerate(covariances):
             mean = np.abs(means).max(axis=0) if self.structure.shared else means[k]
@@ -282,11 +278,9 @@ class AbstractGaussian(AbstractComponents):
 
     def extent(self) -> ArrayK:
         """Largest standard deviation (K) along any direction."""
-        if self.structure.dense:
-            largest = np.linalg.eigvalsh(self._stacked)[:, -1]
-        else:
-            largest = self._stacked.max(axis=1)
-        return np.sqrt(np.broadcast_to(largest, (self.n_components,)))
+        largest = np.linalg.eigvalsh(self._stacked)[:, -1] if self.structure.dense else self._stacked.max(axis=1)
+        result: ArrayK = np.sqrt(np.broadcast_to(largest, (self.n_components,)))
+        return result
 
     def sample(self, labels: npt.NDArray[np.integer[Any]], rng: np.random.Generator) -> ArrayND:
         """One row per label."""
@@ -351,5 +345,3 @@ class AbstractGaussian(AbstractComponents):
         d = means.shape[1]
         inverse = invert_lower(cholesky(precisions.reshape(-1, d, d)))
         return cls(means, (inverse.transpose(0, 2, 1) @ inverse).reshape(precisions.shape))
-
-

@@ -1,4 +1,7 @@
-"""Gaussian components, covariance type "tied_spherical". Floor 1. All components share one variance for all columns; with hard assignment and equal weights this is k-means."""
+"""Gaussian components, covariance type "tied_spherical". Floor 1.
+
+All components share one variance for all columns; with hard assignment and equal weights this is k-means.
+"""
 
 __all__ = ["GaussianTiedSpherical"]
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,7 @@ def _chosen_blocks(source: AbstractSource, seed: int) -> list[int]:
         return list(range(n))
     edges = np.linspace(0, n, SAMPLE_BLOCKS + 1).astype(int)
     rng = np.random.default_rng([seed, n])
-    return [int(rng.integers(first, last)) for first, last in zip(edges, edges[1:], strict=False)]
+    return [int(rng.integers(first, last)) for first, last in pairwise(edges)]
 
 
 def _read_all(source: AbstractSource, chosen: list[int]) -> Iterator[Block]:
@@ -121,9 +122,7 @@ def mixture_of_labels(family: type[AbstractGaussian], sample: Sample, labels: np
         rows = labels == k
         shares[k], means[k], covariances[k] = _group(sample.z[rows], sample.weight[rows], sample)
     shares /= shares.sum()
-    components = family.from_dense(
-        sample.mean + means * sample.scale, covariances * sample.scale * sample.scale[:, None], shares
-    )
+    components = family.from_dense(sample.mean + means * sample.scale, covariances * sample.scale * sample.scale[:, None], shares)
     return Mixture(components, FreeWeights(shares))
 
 
@@ -137,9 +136,6 @@ def _group(z: ArrayND, weight: ArrayN, sample: Sample) -> tuple[float, ArrayD, F
     shrink = d / (n + d)
     spherical = np.trace(covariance) / d * np.eye(d)
     return float(weight.sum()), mean, (1 - shrink) * covariance + shrink * spherical + RIDGE * np.eye(d)
-
-
-
 
 
 def nearest_seed(z: ArrayND, seeds: ArrayND) -> npt.NDArray[np.intp]:

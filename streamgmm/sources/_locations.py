@@ -8,6 +8,7 @@ link, where metadata services live. What is NOT defended: a name server that ans
 __all__ = ["Location", "check_member", "locate", "parquet_files", "redacted"]
 
 import ipaddress
+import re
 import socket
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from streamgmm.errors import DataError, SecurityError, nearest
 
 ZARR_DOCUMENTS = ("zarr.json", ".zarray", ".zgroup")
 PARQUET_SUFFIXES = (".parquet", ".parq", ".pq")
+IPV6_HOST = re.compile(r"//([^/@]*@)?\[[0-9A-Fa-f:.%]*\]")
 SCHEMES = ("file", "s3", "gs", "az", "https")
 
 
@@ -36,13 +38,16 @@ def locate(url_or_path: str | PathLike[str], allow_hosts: Collection[str] = ()) 
     text = fspath(url_or_path)
     if "\0" in text:
         raise SecurityError("the address of a store holds a NUL character")
-    if "::" in text:
+    if "::" in IPV6_HOST.sub("", text):
         raise SecurityError(
             f"{redacted(text)} chains two protocols with '::', which can reach files beside the store; give the store itself"
         )
     if "://" not in text:
         return Location(Path(text).expanduser(), None, text)
-    scheme = urlsplit(text).scheme.lower()
+    try:
+        scheme = urlsplit(text).scheme.lower()
+    except ValueError as error:
+        raise SecurityError(f"an address that is no URL: {error}") from error
     if scheme not in SCHEMES:
         raise SecurityError(
             f"URL scheme {scheme!r} of {redacted(text)} is not allowed; allowed are {', '.join(SCHEMES)}{nearest(scheme, SCHEMES)}"

@@ -22,6 +22,7 @@ import importlib
 import itertools
 import warnings
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -79,8 +80,10 @@ def node_at(store: Store, path: str) -> Node | None:
 
 def nodes_at(store: Store, group: str, names: Iterable[str]) -> dict[str, Node]:
     """Nodes of the members of a group that are arrays or groups."""
-    found = ((name, node_at(store, _join(group, name))) for name in names)
-    return {name: node for name, node in found if node is not None}
+    paths = {name: f"{group}/{name}" if group else name for name in names}
+    with ThreadPoolExecutor(16) as pool:  # a bucket answers slowly, but many questions at a time
+        found = zip(paths, pool.map(lambda path: node_at(store, path), paths.values()), strict=True)
+        return {name: node for name, node in found if node is not None}
 
 
 def member_names(store: Store, group: str) -> tuple[str, ...]:
@@ -139,7 +142,7 @@ def refuse_absent_chunks(array: ZarrArray, what: str, *, all_written: bool) -> N
         return
     folder = array.store.root / array.path
     keys = ((at, array.metadata.encode_chunk_key(at)) for at in itertools.product(*map(range, grid)))
-    absent = [(at[0], key) for at, key in keys if not (folder / key).exists()]
+    absent = [(at[0], key) for at, key in keys if not (folder / key).is_file()]
     if not absent:
         return
     row, key = absent[0][0] * unit[0], absent[0][1]
@@ -173,10 +176,6 @@ def _guarded(read: Any, where: str) -> Any:
         if storage or type(error).__module__.startswith("obstore"):
             raise StorageError(f"{where} cannot be read: {error}") from error
         raise DataError(f"{where} cannot be decoded ({type(error).__name__}: {error}): a chunk is damaged or cut short") from error
-
-
-def _join(group: str, name: str) -> str:
-    return f"{group}/{name}" if group else name
 
 
 def _shown(store: Store, path: str) -> str:

@@ -260,4 +260,6 @@ class AbstractSource(ABC):
 
 
 def _length(source: AbstractSource) -> str:
-    return f"{source.n_blocks} partitions" if source.n_rows is None else f"{source.n_rows} rows"
+    if source.n_rows is not None:
+        return f"{source.n_rows} rows"
+    return "an iterator" if source.n_blocks is None else f"{source.n_blocks} partitions"

@@ -102,8 +102,8 @@ class IteratorSource(AbstractSource):
             if index in feed.passed_over:
                 return feed.passed_over.pop(index)
             self._refuse(index)
-            while feed.next_block < index:
-                feed.passed_over[feed.next_block] = self._next(index)
+            for passed_over in range(feed.next_block, index):
+                feed.passed_over[passed_over] = self._next(index)
             return self._next(index)
 
     def portable_rows(self, first: int, last: int) -> AbstractSource:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from streamgmm.block import EXACT_INTEGER
 from streamgmm.errors import DataError, SchemaError
 from streamgmm.sources._checks import check_dtype, check_shape, check_table, column_names
 from streamgmm.sources._columns import frame_dtypes, frame_rows, is_frame, unmasked
@@ -98,7 +99,7 @@ def from_array_like(table: Any) -> NumpyArraySource:
 
 def names_of(table: Any, n_features: int) -> tuple[str, ...]:
     """Column names of a table in memory: pandas says `columns`, Arrow `column_names`, others nothing."""
-    return column_names(getattr(table, "columns", getattr(table, "column_names", None)), n_features)
+    return column_names(getattr(table, "column_names", getattr(table, "columns", None)), n_features)
 
 
 def array_of(table: Any) -> AnyArray:
@@ -127,7 +128,7 @@ def _from_objects(array: AnyArray) -> npt.NDArray[np.float64]:
         values: npt.NDArray[np.float64] = array.astype(np.float64)
     except ValueError as error:
         raise SchemaError(f"X has dtype object: {error}. Pass numeric columns.") from error
-    large = np.abs(values) > 2**53
+    large = np.abs(values) >= EXACT_INTEGER
     if (values[large].astype(object) != array[large]).any():
         raise DataError("X has dtype object and holds integers beyond 2**53, which are not exact in float64. Subtract an offset.")
     return values

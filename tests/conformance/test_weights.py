@@ -72,9 +72,7 @@ def test_free_parameters_are_no_more_than_the_proportions_allow(law):
 
 
 @laws
-@pytest.mark.parametrize(
-    "bad", [[0.5, 0.6], [1.5, -0.5], [np.nan, 1.0], [np.inf, 0.0], [[0.5, 0.5]], [0.5, 0.4], []], ids=str
-)
+@pytest.mark.parametrize("bad", [[0.5, 0.6], [1.5, -0.5], [np.nan, 1.0], [np.inf, 0.0], [[0.5, 0.5]], [0.5, 0.4], []], ids=str)
 def test_what_are_no_proportions_is_refused(law, bad):
     with pytest.raises(ConfigError, match="weights must be finite, >= 0 and sum to 1"):
         law(np.array(bad, dtype=float))

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 
 from streamgmm.kernels import compiling, e_step
+from streamgmm.kernels.dispatch import UNROLLED
 from tests.making import random_mixture
 
 
@@ -31,9 +32,9 @@ def test_kernels_are_compiled_once_per_family_and_number_of_columns(rng):
     for k, n in [(3, 1), (5, 700)]:
         random_mixture("gaussian_diag", k, 2, rng).score_samples(rng.normal(size=(n, 2)))
     assert signatures() == before
-    random_mixture("gaussian_diag", 2, 12, rng).score_samples(np.zeros((3, 12)))
+    random_mixture("gaussian_diag", 2, UNROLLED + 1, rng).score_samples(np.zeros((3, UNROLLED + 1)))
     looped = signatures()
-    random_mixture("gaussian_diag", 2, 20, rng).score_samples(np.zeros((3, 20)))
+    random_mixture("gaussian_diag", 2, UNROLLED + 5, rng).score_samples(np.zeros((3, UNROLLED + 5)))
     assert signatures() == looped
 
 

@@ -1,0 +1,64 @@
+"""Signals that ask a fit to stop. Floor 0.
+
+The handler only sets a flag (and says so); the fit keeps its newest commit and ends. A second signal ends the process at once, which harms no commit.
+"""
+
+__all__ = ["StopRequest", "leaving_on_term"]
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType, TracebackType
+from typing import Any, Self, final
+
+NAMES = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1")
+
+
+@final
+class StopRequest:
+    """A context manager that listens; calling it tells whether a signal came. say: told once, when the first one comes."""
+
+    def __init__(self, say: Callable[[str], Any]) -> None:
+        self._say = say
+        self._asked = False
+        self._before: dict[int, Any] = {}
+
+    def __call__(self) -> bool:
+        return self._asked
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in (getattr(signal, name) for name in NAMES if hasattr(signal, name)):
+                if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a shell that keeps Ctrl-C from its background jobs
+                    self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before.clear()
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._asked:
+            os._exit(128 + number)
+        self._asked = True
+        self._say(f"{signal.Signals(number).name}: stopping; a second signal leaves at once")
+
+
+@contextlib.contextmanager
+def leaving_on_term() -> Iterator[None]:
+    """SIGTERM unwinds the stack, as Ctrl-C does, so that what is half written is removed; then the process ends with 143."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
