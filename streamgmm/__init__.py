@@ -4,13 +4,13 @@ The public names, nothing else: each is imported when it is first used, so that 
 other library. To read the package, follow a block of rows from the file to the model::
 
     errors  arrays  block  statistics  reduce     the words: a block, what is added up, the fixed tree of sums
-    kernels/  components/  weights/  mixture      a density, its compiled E-step, its M-step
+    components/  weights/  mixture  kernels/      a density, its M-step, its compiled E-step
     em                                            the E-step and the M-step of a mixture
-    sources/  executors/                          where blocks come from, where they are mapped and merged
-    schedules/  state  initialisers/  checkpoint  what a fit carries, where it starts, how it is kept
+    sources/  executors/                          where blocks come from; where they are mapped and merged
+    schedules/  stopping  state  initialisers/    how a pass becomes the next mixture, when to stop, what a fit carries, where it starts
     fit                                           the loop
-    estimator  model_file                         the scikit-learn face, the file of a model
-    commands  cli                                 the command line
+    checkpoint  model_file                        the run on disk, the file of a model
+    job  estimator  commands/  cli                one fit from a source to a result, and its faces
 """
 
 __all__ = ["GaussianMixture", "Mixture", "__version__", "as_source", "errors", "executors", "fit", "load", "open_source"]

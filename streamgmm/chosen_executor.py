@@ -33,7 +33,8 @@ def executor_for(choice: Any, source: AbstractSource) -> Iterator[AbstractExecut
     elif isinstance(choice, AbstractExecutor):
         yield choice
     elif choice is None:
-        yield _unasked(source)
+        with _waiting_allowed(source):
+            yield _unasked(source)
     elif _is_client(choice):
         yield _on_cluster(choice)
     else:
@@ -59,27 +60,42 @@ def portable_choice(choice: Any) -> Any:
 
 def _unasked(source: AbstractSource) -> AbstractExecutor:
     in_memory = isinstance(source, NumpyArraySource)
-    client = None if in_memory or not source.repeatable else _current_client()
+    client = None if in_memory or not source.repeatable or _in_task() else _current_client()
     if client is not None:
         return _on_cluster(client)
     return Serial() if in_memory and source.n_blocks == 1 else Threads()
 
 
 def _current_client() -> Any:
-    """The current Dask client; None where there is none, and inside a task, which must not wait for tasks of its own cluster."""
+    """The current Dask client, None where there is none."""
     distributed = sys.modules.get("distributed")
-    if distributed is None:
-        return None
     try:
-        distributed.get_worker()
-    except ValueError:
-        pass
-    else:
-        return None
-    try:
-        return distributed.Client.current()
+        return None if distributed is None else distributed.Client.current()
     except ValueError:
         return None
+
+
+def _in_task() -> bool:
+    """Whether this is a task of a Dask worker."""
+    distributed = sys.modules.get("distributed")
+    try:
+        return distributed is not None and distributed.get_worker() is not None
+    except ValueError:
+        return False
+
+
+@contextmanager
+def _waiting_allowed(source: AbstractSource) -> Iterator[None]:
+    """A task that reads lazy rows may wait for tasks of its own cluster: it gives its place in the worker's pool away meanwhile."""
+    if isinstance(source, NumpyArraySource) or not _in_task():
+        yield
+        return
+    distributed = sys.modules["distributed"]
+    distributed.secede()
+    try:
+        yield
+    finally:
+        distributed.rejoin()
 
 
 def _is_client(choice: Any) -> bool:

@@ -1,9 +1,9 @@
-"""How a verb runs in a process: options to arguments, progress to stderr, the result to stdout, errors to exit codes. Floor 8.
+"""How a verb runs in a process: options to arguments, progress to stderr, the result to stdout, errors to exit codes. Floor 9.
 
 Standard output carries data only: a table for people, or with --json one JSON object that has at least `code`, errors included.
 """
 
-__all__ = ["print_json_error", "run_verb"]
+__all__ = ["print_json_error", "run_study", "run_verb"]
 
 import contextlib
 import io
@@ -13,7 +13,7 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from typing import Any, TextIO
 
@@ -47,7 +47,7 @@ def run_verb(verb: str, options: Options, given: Mapping[str, str]) -> int:
     unconverged = EXIT_NOT_CONVERGED if options.pop("fail_if_not_converged", False) else EXIT_DONE
     try:
         with _plain_warnings():
-            result = _sample(options, as_json=as_json) if verb == "sample" else _result(verb, options, given, quiet=quiet)
+            result = _sample(options, as_json=as_json) if verb == "sample" else _result(verb, options, given, quiet=quiet, as_json=as_json)
             code = _code(result, unconverged)
             _print(verb if "settings" not in result else "settings", result, code, as_json=as_json)
     except BrokenPipeError:
@@ -55,6 +55,22 @@ def run_verb(verb: str, options: Options, given: Mapping[str, str]) -> int:
     except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001  (whatever it is, it has an exit code and a report)
         return _report(error, as_json=as_json)
     return code
+
+
+def run_study(study: Callable[..., dict[str, Any]]) -> int:
+    """Run a pipeline's function of (observe, stop_requested, on_plan) as `quickstart` is run; returns the exit code."""
+    try:
+        with _plain_warnings(), StopRequest(_say_at_once) as asked, _observer(sys.stderr) as observer:
+            result = study(observe=observer, stop_requested=asked, on_plan=_show_plan)
+        code = _code(result, EXIT_DONE)
+        _print("quickstart", result, code, as_json=False)
+    except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001  (whatever it is, it has an exit code and a report)
+        return _report(error, as_json=False)
+    return code
+
+
+def _show_plan(planned: Mapping[str, Any]) -> None:
+    _print("plan", planned, EXIT_DONE, as_json=False)
 
 
 def print_json_error(code: int, name: str, message: str) -> None:
@@ -80,7 +96,7 @@ def _report(error: BaseException, *, as_json: bool) -> int:
 # ---- options to arguments --------------------------------------------------------------------------------------------------------
 
 
-def _result(verb: str, options: Options, given: Mapping[str, str], *, quiet: bool) -> dict[str, Any]:
+def _result(verb: str, options: Options, given: Mapping[str, str], *, quiet: bool, as_json: bool) -> dict[str, Any]:
     if verb in CONFIGURED:
         settings = _settings(options, given)
         if options.pop("show_config"):
@@ -94,6 +110,8 @@ def _result(verb: str, options: Options, given: Mapping[str, str], *, quiet: boo
             stack.enter_context(leaving_on_term())
         if verb in WATCHED:
             arguments["observe"] = stack.enter_context(_observer(sys.stderr)) if not quiet else ignore
+        if verb == "quickstart" and not as_json:
+            arguments["on_plan"] = _show_plan
         result: dict[str, Any] = getattr(commands, verb)(**arguments)
     return result
 

@@ -283,8 +283,6 @@ def _show_doctor(result: Facts, console: Console) -> None:
 
 
 def _show_quickstart(result: Facts, console: Console) -> None:
-    _show_plan(result["plan"], console)
-    console.print()
     _show_fit(result["fit"], console)
     console.print()
     _pairs(console, [("store", result["store"]), ("labels", result["labels"]), ("picture", result["picture"])])

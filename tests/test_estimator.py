@@ -427,7 +427,7 @@ def test_every_executor_gives_the_same_bits(executor, rows, fitted):
 
 @pytest.fixture(scope="module")
 def cluster():
-    with local_cluster(1, processes=False) as running:
+    with local_cluster(1, processes=False, host=None) as running:
         yield running
 
 

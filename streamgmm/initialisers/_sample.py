@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from streamgmm.arrays import ArrayD, ArrayK, ArrayN, ArrayND, FloatArray
 from streamgmm.block import Block
@@ -118,9 +119,10 @@ def mixture_of_labels(family: type[AbstractGaussian], sample: Sample, labels: np
     """
     d = sample.x.shape[1]
     shares, means, covariances = np.empty(n_components), np.empty((n_components, d)), np.empty((n_components, d, d))
-    for k in range(n_components):
-        rows = labels == k
-        shares[k], means[k], covariances[k] = _group(sample.z[rows], sample.weight[rows], sample)
+    with threadpool_limits(1):  # the same bits whatever the number of threads
+        for k in range(n_components):
+            rows = labels == k
+            shares[k], means[k], covariances[k] = _group(sample.z[rows], sample.weight[rows], sample)
     shares /= shares.sum()
     components = family.from_dense(sample.mean + means * sample.scale, covariances * sample.scale * sample.scale[:, None], shares)
     return Mixture(components, FreeWeights(shares))

@@ -13,11 +13,11 @@ from typing import Any
 import zarr
 from zarr.abc.store import Store
 
-from streamgmm.errors import DataError, SchemaError
+from streamgmm.errors import DataError, SchemaError, StorageError
 from streamgmm.sources._checks import NUMERIC, chosen_columns
-from streamgmm.sources._locations import Location
+from streamgmm.sources._locations import Location, check_member
 from streamgmm.sources._zarr_metadata import Node, column_dtype
-from streamgmm.sources._zarr_store import member_names, node_at, nodes_at, open_array, open_store, refuse_absent_chunks
+from streamgmm.sources._zarr_store import ZarrArray, member_names, node_at, nodes_at, open_array, open_store, refuse_absent_chunks
 from streamgmm.sources.base import AbstractSource
 from streamgmm.sources.zarr_array import ZarrArraySource, from_zarr_array
 from streamgmm.sources.zarr_columns import from_zarr_columns
@@ -61,40 +61,21 @@ def _some_columns(whole: ZarrArraySource, names: Sequence[str]) -> ZarrArraySour
 
 def _open_group(store: Store, path: str, node: Node, features: Sequence[str] | None, weight: str | None, shown: str) -> Rows:
     attributes = _attributes(node)
-    members = member_names(store, path)
-    wanted = _listed(attributes, members) if features is None else [name for name in features if name in members]
-    nodes = nodes_at(store, path, [*wanted, *([weight] if weight in members else [])])
+    asked = [check_member(str(name)) for name in (*(features or ()), *([] if weight is None else [weight]))]
+    wanted = _columns_listed(attributes, store, path) if features is None else asked
+    nodes = nodes_at(store, path, dict.fromkeys([*wanted, *asked]))
     numeric = [name for name in wanted if name in nodes and _is_column(nodes[name]) and name != weight]
     if features is None and not numeric:
         raise DataError(f"{shown} is a group without a numeric column (a 1-D array); inside are {_described(nodes)}")
-    names = chosen_columns(features, numeric, members, shown)
-    weights = () if weight is None else chosen_columns([weight], (), members, shown)
-    arrays = {}
-    for name in (*names, *weights):
-        _refuse_other_node(nodes.get(name), name)
-        arrays[name] = open_array(store, f"{path}/{name}" if path else name, nodes[name])
-        refuse_absent_chunks(arrays[name], f"column {name!r}", all_written=attributes.get("all_chunks_written") is True)
+    available = tuple(nodes) if nodes.keys() >= set(asked) else _all_members(store, path, nodes)
+    names = chosen_columns(features, numeric, available, shown)
+    weights = () if weight is None else chosen_columns([weight], (), available, shown)
+    arrays = {name: _open_column(store, path, name, nodes.get(name), attributes) for name in (*names, *weights)}
     rows = from_zarr_columns({name: arrays[name] for name in names})
     return rows, from_zarr_columns({name: arrays[name] for name in weights}) if weights else None
 
 
-def _attributes(node: Node) -> Mapping[str, Any]:
-    found = node.document.get("attributes")
-    return found if isinstance(found, dict) else {}
-
-
-def _listed(attributes: Mapping[str, Any], members: Sequence[str]) -> list[str]:
-    """The columns that the store's writer listed, in that order; all members, by name, where there is no list."""
-    listed = attributes.get("columns")
-    return [name for name in listed if name in members] if isinstance(listed, list) else list(members)
-
-
-def _is_column(node: Node) -> bool:
-    dtype = column_dtype(node)
-    return node.is_array and len(node.shape) == 1 and dtype is not None and dtype.kind != "c"
-
-
-def _refuse_other_node(node: Node | None, name: str) -> None:
+def _open_column(store: Store, group: str, name: str, node: Node | None, attributes: Mapping[str, Any]) -> ZarrArray:
     if node is None or not node.is_array:
         raise SchemaError(f"{name!r} is {'a group' if node else 'a folder without Zarr metadata'}, not a column (a 1-D array)")
     if column_dtype(node) is None:
@@ -102,6 +83,34 @@ def _refuse_other_node(node: Node | None, name: str) -> None:
         raise SchemaError(f"column {name!r} has data type {kind!r}, could not convert it to numbers; {NUMERIC} are accepted. Leave it out.")
     if len(node.shape) != 1:
         raise SchemaError(f"column {name!r} has shape {node.shape}; columns have one axis")
+    array = open_array(store, f"{group}/{name}" if group else name, node)
+    refuse_absent_chunks(array, f"column {name!r}", all_written=attributes.get("all_chunks_written") is True)
+    return array
+
+
+def _attributes(node: Node) -> Mapping[str, Any]:
+    found = node.document.get("attributes")
+    return found if isinstance(found, dict) else {}
+
+
+def _columns_listed(attributes: Mapping[str, Any], store: Store, path: str) -> list[str]:
+    """The columns that the store's writer listed, in that order; all members, by name, where there is no list."""
+    listed = attributes.get("columns")
+    if not isinstance(listed, list):
+        return list(member_names(store, path))
+    return [check_member(str(name)) for name in listed]
+
+
+def _all_members(store: Store, path: str, nodes: Mapping[str, Node]) -> tuple[str, ...]:
+    try:
+        return member_names(store, path)
+    except StorageError:  # a plain web server does not list
+        return tuple(nodes)
+
+
+def _is_column(node: Node) -> bool:
+    dtype = column_dtype(node)
+    return node.is_array and len(node.shape) == 1 and dtype is not None and dtype.kind != "c"
 
 
 def _described(nodes: Mapping[str, Node]) -> str:

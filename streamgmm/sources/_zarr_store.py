@@ -32,7 +32,7 @@ import numpy.typing as npt
 import zarr
 from zarr.abc.store import Store
 from zarr.buffer import default_buffer_prototype
-from zarr.core.sync import collect_aiterator, sync
+from zarr.core.sync import sync
 from zarr.storage import FsspecStore, LocalStore, ObjectStore, ZipStore
 
 from streamgmm.errors import DataError, MissingDependencyError, SchemaError, SecurityError, StorageError, nearest
@@ -88,7 +88,7 @@ def nodes_at(store: Store, group: str, names: Iterable[str]) -> dict[str, Node]:
 
 def member_names(store: Store, group: str) -> tuple[str, ...]:
     """Names in a group, sorted; folders that are neither array nor group included."""
-    listed = _guarded(lambda: collect_aiterator(store.list_dir(group)), _shown(store, group))
+    listed = _guarded(lambda: sync(_list(store, group)), _shown(store, group))
     return tuple(sorted(name for name in listed if not name.startswith(".") and name != "zarr.json"))
 
 
@@ -158,6 +158,10 @@ def refuse_absent_chunks(array: ZarrArray, what: str, *, all_written: bool) -> N
 def travels(store: Store) -> bool:
     """Whether a pickled store opens the same data on another machine (given a shared file system), rather than a copy of them."""
     return isinstance(store, LocalStore | FsspecStore | ObjectStore | ZipStore)
+
+
+async def _list(store: Store, group: str) -> list[str]:
+    return [name async for name in store.list_dir(group)]
 
 
 def _get(store: Store, key: str) -> bytes | None:

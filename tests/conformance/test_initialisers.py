@@ -7,6 +7,7 @@ import pytest
 import sklearn.exceptions
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_limits
 
 from streamgmm.initialisers._sample import Sample
 from streamgmm.initialisers.base import AbstractInitialiser
@@ -53,6 +54,16 @@ def test_the_generator_decides_and_nothing_else(start, rng):
     x = clustered_rows(300, 3, 2, rng)
     assert same_bits(_made(start, x, 4, seed=1), _made(start, x, 4, seed=1))
     assert not same_bits(_made(start, x, 4, seed=1), _made(start, x, 4, seed=2))
+
+
+@starts
+def test_the_number_of_threads_of_the_algebra_library_changes_no_bit(start):
+    x = np.random.default_rng(0).normal(size=(100_000, 12))
+    made = []
+    for n_threads in (1, 2):
+        with threadpool_limits(n_threads):
+            made.append(_made(start, x, 3))
+    assert same_bits(*made)
 
 
 @starts

@@ -129,7 +129,7 @@ def test_a_block_size_must_be_a_count(block_rows):
 
 
 def test_an_unknown_policy_is_refused():
-    with pytest.raises(ConfigError, match="missing must be one of .*did you mean 'skip'"):
+    with pytest.raises(ConfigError, match=r"missing must be one of .*did you mean 'skip'"):
         as_source(X, missing="skipp")
 
 
@@ -146,10 +146,8 @@ class Described:
         return dask.array.from_array(self.array, chunks=self.array.shape)
 
     def zarr(self):
-        array = zarr.create_array(
-            zarr.storage.MemoryStore(), shape=self.array.shape, chunks=[max(n, 1) for n in self.array.shape], dtype=self.array.dtype
-        )
-        return array
+        chunks = [max(n, 1) for n in self.array.shape]
+        return zarr.create_array(zarr.storage.MemoryStore(), shape=self.array.shape, chunks=chunks, dtype=self.array.dtype)
 
     def xarray(self):
         return xr.DataArray(self.array)
@@ -373,7 +371,7 @@ def test_parquet_in_a_bucket_is_not_read():
 
 def test_importing_sources_imports_no_library_of_tables():
     code = (
-        "import sys; import streamgmm.sources; from streamgmm.sources import as_source; import numpy; as_source(numpy.ones((3, 2))).read(0);"
+        "import sys, numpy, streamgmm.sources as s; s.as_source(numpy.ones((3, 2))).read(0);"
         "found = {'dask', 'zarr', 'pandas', 'pyarrow', 'xarray', 'distributed', 'numba'} & set(sys.modules); assert not found, found"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

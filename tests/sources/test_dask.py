@@ -160,7 +160,7 @@ def test_nullable_and_arrow_columns_give_nan():
 
 def test_a_text_column_is_refused_by_name():
     frame = ordinary_frame().assign(name="x")
-    with pytest.raises(SchemaError, match="column 'name'.*could not convert"):
+    with pytest.raises(SchemaError, match=r"column 'name'.*could not convert"):
         as_source(dask.dataframe.from_pandas(frame, npartitions=2))
 
 

@@ -1,7 +1,7 @@
 """Iterators of arrays: cut anew by row number, given out once, ended only at the end."""
 
 import pickle
-from itertools import count
+from itertools import count, pairwise
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ X = np.arange(200.0).reshape(100, 2)
 
 def pieces(*lengths):
     edges = np.cumsum([0, *lengths])
-    return (X[a:b] for a, b in zip(edges, edges[1:], strict=False))
+    return (X[a:b] for a, b in pairwise(edges))
 
 
 @given(lengths=st.lists(st.integers(0, 20), min_size=1, max_size=5), block_rows=st.integers(1, 30))

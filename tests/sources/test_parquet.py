@@ -85,7 +85,7 @@ def test_nulls_are_nan_and_numbers_are_themselves(tmp_path, column, values):
 
 def test_bool_and_float16_are_taken_with_a_warning(tmp_path):
     pq.write_table(pa.table({"b": [True, None], "h": pa.array([1.0, None], pa.float16())}), tmp_path / "a.parquet")
-    with pytest.warns(UserWarning, match="has dtype (bool|float16)"):
+    with pytest.warns(UserWarning, match=r"has dtype (bool|float16)"):
         source = open_source(tmp_path / "a.parquet")
     assert source.load(0)[0].tolist() == [1.0, 1.0]
 
@@ -93,7 +93,7 @@ def test_bool_and_float16_are_taken_with_a_warning(tmp_path):
 @pytest.mark.parametrize("values", [[2**60, 1], [2**60, None], [2**60 + 1, None]])
 def test_integers_that_float64_would_round_are_refused(tmp_path, values):
     pq.write_table(pa.table({"source_id": pa.array(values, pa.int64())}), tmp_path / "a.parquet")
-    with pytest.raises(DataError, match="source_id.*(2..53|not exact)"):
+    with pytest.raises(DataError, match=r"source_id.*(2..53|not exact)"):
         open_source(tmp_path / "a.parquet").read(0)
 
 
@@ -106,7 +106,7 @@ def test_units_are_in_the_metadata_of_a_field(tmp_path):
 def test_columns_that_are_not_there_or_no_numbers_are_said(folder):
     with pytest.raises(SchemaError, match=r"no column 'xx'; its columns are x, y, n, name; did you mean 'x'"):
         open_source(folder, features=["xx"])
-    with pytest.raises(SchemaError, match="column 'name' has type (large_)?string"):
+    with pytest.raises(SchemaError, match=r"column 'name' has type (large_)?string"):
         open_source(folder, features=["name"])
     with pytest.raises(SchemaError, match="'x' is named twice"):
         open_source(folder, features=["x", "x"])
