@@ -133,8 +133,20 @@ def best_roofs(roofs: Sequence[Mapping[int, Measurement]]) -> dict[int, Measurem
 
 def table(lines: Iterable[Measurement], reference: str) -> str:
     """Markdown."""
-    head = f"| K | threads | peer | s per pass | CPU s per pass | million rows/s | times {reference} | GFLOP/s | peak, MB | log-likelihood differs |"
-    return "\n".join([head, "|---:|---:|---|---:|---:|---:|---:|---:|---:|---:|", *map(table_line, lines)])
+    head = (
+        "K",
+        "threads",
+        "peer",
+        "s per pass",
+        "CPU s per pass",
+        "million rows/s",
+        f"times {reference}",
+        "GFLOP/s",
+        "peak, MB",
+        "differs by",
+    )
+    lines_of_head = [f"| {' | '.join(head)} |", "|---:|---:|---|" + "---:|" * (len(head) - 3)]
+    return "\n".join([*lines_of_head, *map(table_line, lines)])
 
 
 def table_line(x: Measurement) -> str:
@@ -158,6 +170,7 @@ def footnote(report: Mapping[str, Any]) -> str:
     return (
         f"{o['rows']:,} rows x {o['features']} columns, full covariances, float64, the same start; medians of {o['repeats']} turns of"
         f" {o['passes']} passes. GFLOP/s counts {dense_operations(o['features']):.0f} operations per row and component for everybody."
+        " The last column compares log-likelihoods, computed by one judge, relatively."
         f"\nThis machine in the same run: {roofs}. Load before and after: {report['load'][0]:.1f}, {report['load'][1]:.1f}."
     )
 

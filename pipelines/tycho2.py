@@ -24,7 +24,7 @@ from streamgmm import commands
 from streamgmm.events import Event, ignore
 from streamgmm.shell import run_study
 
-FIT: dict[str, Any] = {"n_components": 8, "covariance_type": "full", "missing": "skip", "n_init": 2, "max_iter": 300, "tol": 1e-5, "seed": 0}
+FIT: dict[str, Any] = {"n_components": 8, "covariance_type": "full", "missing": "skip", "on_singular": "reseed", "n_init": 2, "max_iter": 300, "tol": 1e-5, "seed": 0}
 PANELS = {
     "tycho2": (("pm_ra", "pm_dec"), ("bt_vt", "vt"), ("pm_ra", "vt"), ("pm_dec", "bt_vt")),
     "bigsky": (("ra_mas_per_year", "dec_mas_per_year"), ("bv", "magnitude")),

@@ -3,17 +3,25 @@
 A packed triangle holds the lower half of a symmetric or lower triangular matrix row by row: entry (j, i), i <= j, at j(j+1)/2 + i.
 """
 
-__all__ = ["cholesky", "invert_lower", "log_det_lower", "pack", "packed_size", "unpack_lower", "unpack_symmetric"]
+__all__ = ["cholesky", "eigh", "from_eigen", "invert_lower", "log_det_lower", "pack", "packed_size", "unpack_lower", "unpack_symmetric"]
 
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 from scipy.linalg import lapack
+from threadpoolctl import threadpool_limits
 
-from streamgmm.arrays import ArrayDD, ArrayK, FloatArray
+from streamgmm.arrays import ArrayD, ArrayDD, ArrayK, FloatArray
 from streamgmm.errors import SingularComponentError
+
+PARALLEL = 64  # beyond, libraries of linear algebra use threads, and the number of threads shows in the last bits
+
+
+def _one_thread(d: int) -> "AbstractContextManager[object, None]":
+    return threadpool_limits(1) if d > PARALLEL else nullcontext()
 
 
 @cache
@@ -53,7 +61,8 @@ def unpack_symmetric(packed: FloatArray, d: int) -> FloatArray:
 def cholesky(covariances: FloatArray) -> FloatArray:
     """Lower Cholesky factors (K D D). Raises SingularComponentError naming the first component that is not positive definite."""
     try:
-        factors: Any = np.linalg.cholesky(covariances)
+        with _one_thread(covariances.shape[-1]):
+            factors: Any = np.linalg.cholesky(covariances)
         if np.isfinite(factors).all():
             return cast(FloatArray, factors)
     except np.linalg.LinAlgError:
@@ -82,10 +91,24 @@ def _smallest_eigenvalue(matrix: ArrayDD) -> float:
 def invert_lower(factors: FloatArray) -> FloatArray:
     """Inverses of lower triangular matrices (K D D)."""
     inverses = np.empty_like(factors)
-    for k, factor in enumerate(factors):
-        inverse: Any = lapack.dtrtri(factor, lower=1)[0]
-        inverses[k] = np.tril(inverse)
+    with _one_thread(factors.shape[-1]):
+        for k, factor in enumerate(factors):
+            inverse: Any = lapack.dtrtri(factor, lower=1)[0]
+            inverses[k] = np.tril(inverse)
     return inverses
+
+
+def eigh(matrix: ArrayDD) -> tuple[ArrayD, ArrayDD]:
+    """Eigenvalues (D), rising, and eigenvectors (D D) of a symmetric matrix."""
+    with _one_thread(len(matrix)):
+        values, vectors = np.linalg.eigh(matrix)
+    return values, vectors
+
+
+def from_eigen(values: ArrayD, vectors: ArrayDD) -> ArrayDD:
+    """The symmetric matrix (D D) of these eigenvalues and eigenvectors."""
+    with _one_thread(len(values)):
+        return (vectors * values) @ vectors.T
 
 
 def log_det_lower(factors: FloatArray) -> ArrayK:

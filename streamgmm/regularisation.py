@@ -14,6 +14,7 @@ import numpy as np
 
 from streamgmm.arrays import ArrayD, ArrayDD
 from streamgmm.errors import ConfigError, nearest
+from streamgmm.linalg import eigh, from_eigen
 
 POLICIES = ("floor", "reseed", "drop", "raise")
 
@@ -81,9 +82,9 @@ def lift_dense(covariance: ArrayDD, mean: ArrayD, scale: ArrayD, floor: float | 
         covariance = covariance.copy()
         np.fill_diagonal(covariance, variances)
     root = np.sqrt(variances if floor is None else scale)
-    eigenvalues, vectors = np.linalg.eigh(covariance / root / root[:, None])
+    eigenvalues, vectors = eigh(covariance / root / root[:, None])
     if eigenvalues[0] >= (SINGULAR * len(scale) if floor is None else floor):
         return covariance, smallest
     raised = np.maximum(eigenvalues, LIFTED if floor is None else floor)
-    lifted = (vectors * raised) @ vectors.T * root * root[:, None]
+    lifted = from_eigen(raised, vectors) * root * root[:, None]
     return (lifted + lifted.T) / 2, min(smallest, float(eigenvalues[0]))

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
+from threadpoolctl import threadpool_limits
 
 # The first example of a test may wait for a kernel to be compiled: no deadline. Derandomised: a failure comes back on every machine.
 settings.register_profile(
@@ -17,6 +18,13 @@ settings.load_profile("streamgmm")
 def rng():
     """A generator with a fixed seed."""
     return np.random.default_rng(20260818)
+
+
+@pytest.fixture(scope="module")
+def one_algebra_thread():
+    """For tests whose twin calls the algebra library thousands of times on small matrices: its threads would only wait for each other."""
+    with threadpool_limits(1):
+        yield
 
 
 @pytest.fixture(scope="session")

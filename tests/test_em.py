@@ -34,6 +34,7 @@ from tests.making import (
 )
 
 SEEDS = st.integers(0, 2**32 - 1)
+pytestmark = pytest.mark.usefixtures("one_algebra_thread")
 families = pytest.mark.parametrize("family", FAMILIES)
 
 

@@ -32,6 +32,8 @@ from tests.making import (
     wide_start,
 )
 
+pytestmark = pytest.mark.usefixtures("one_algebra_thread")
+
 
 @pytest.fixture
 def table(rng):

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_limits
 
 from streamgmm.errors import SingularComponentError
-from streamgmm.linalg import cholesky, invert_lower, log_det_lower, pack, packed_size, unpack_lower, unpack_symmetric
+from streamgmm.linalg import cholesky, eigh, from_eigen, invert_lower, log_det_lower, pack, packed_size, unpack_lower, unpack_symmetric
 from tests.making import random_covariances
 
 
@@ -39,6 +40,26 @@ def test_factors_inverses_and_determinants(k, d, seed):
     np.testing.assert_array_equal(inverses, np.tril(inverses))
     np.testing.assert_allclose(inverses @ factors, np.broadcast_to(np.eye(d), (k, d, d)), atol=1e-12)
     np.testing.assert_allclose(2 * log_det_lower(factors), np.linalg.slogdet(covariances)[1], rtol=1e-11, atol=1e-11)
+
+
+@given(d=st.integers(1, 7), seed=st.integers(0, 2**32 - 1))
+def test_eigenvalues_rise_and_compose_the_matrix_again(d, seed):
+    matrix = random_covariances(1, d, np.random.default_rng(seed))[0]
+    values, vectors = eigh(matrix)
+    assert (np.diff(values) >= 0).all()
+    np.testing.assert_allclose(from_eigen(values, vectors), matrix, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("d", [6, 64, 65, 130, 200])
+def test_the_number_of_threads_of_the_algebra_library_changes_no_bit(d, rng):
+    covariances, found = random_covariances(2, d, rng), []
+    for n_threads in (1, 2):
+        with threadpool_limits(n_threads):
+            factors = cholesky(covariances)
+            values, vectors = eigh(covariances[0])
+            found.append((factors, invert_lower(factors), values, vectors, from_eigen(values, vectors)))
+    for one, two in zip(*found, strict=True):
+        assert one.tobytes() == two.tobytes()
 
 
 @pytest.mark.parametrize("scale", [1e-300, 1e300])

@@ -13,6 +13,7 @@ from tests import twin
 from tests.making import FAMILIES, dense, random_mixture
 
 SEEDS = st.integers(0, 2**32 - 1)
+pytestmark = pytest.mark.usefixtures("one_algebra_thread")
 families = pytest.mark.parametrize("family", FAMILIES)
 
 

@@ -122,6 +122,7 @@ def _local_cluster(n_processes: int) -> Iterator[str]:
             host="127.0.0.1",
             dashboard_address=None,
             silence_logs=logging.ERROR,
+            preload=["streamgmm.commands._worker"],
         ) as cluster,
     ):
         yield str(cluster.scheduler_address)

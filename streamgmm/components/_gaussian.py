@@ -22,7 +22,7 @@ from streamgmm.components.base import AbstractComponents
 from streamgmm.errors import ConfigError
 from streamgmm.kernels import e_step as kernels
 from streamgmm.kernels.dispatch import dims_of
-from streamgmm.linalg import cholesky, invert_lower, log_det_lower, pack, packed_size, unpack_symmetric
+from streamgmm.linalg import cholesky, eigh, invert_lower, log_det_lower, pack, packed_size, unpack_symmetric
 from streamgmm.regularisation import RESOLUTION, Fault, Regularisation, lift_dense, lift_diagonal
 from streamgmm.statistics import Statistics, reference, summed
 
@@ -264,7 +264,7 @@ class AbstractGaussian(AbstractComponents):
         """Largest variance along any axis, its direction (D), and what it contributes to the stacked covariance."""
         covariance, d = self._stacked[row], self.n_features
         if self.structure.dense:
-            values, vectors = np.linalg.eigh(covariance)
+            values, vectors = eigh(covariance)
             return float(values[-1]), vectors[:, -1], values[-1] * np.outer(vectors[:, -1], vectors[:, -1])
         axis = int(np.argmax(covariance)) if not self.structure.isotropic else 0
         direction = np.eye(d)[axis]

@@ -4,7 +4,7 @@ An observer turns events into something to look at. It is only ever told: it can
 given, never to standard output, which is for data. Times are taken here and nowhere else; the clock comes in as an argument.
 """
 
-__all__ = ["SECONDS_BETWEEN", "AbstractObserver", "Reading", "together"]
+__all__ = ["SECONDS_BETWEEN", "AbstractObserver", "FirstFloors", "Reading", "together"]
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -37,6 +37,22 @@ class AbstractObserver(ABC):
     @final
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+@final
+class FirstFloors:
+    """Tells whether an event is news: a component that is held up by its floor in every pass is news once."""
+
+    def __init__(self) -> None:
+        self._seen: set[tuple[object, ...]] = set()
+
+    def __call__(self, event: Event) -> bool:
+        if event.kind != "floor":
+            return True
+        key = tuple(event.details.get(name) for name in ("start", "component", "kind"))
+        news = key not in self._seen
+        self._seen.add(key)
+        return news
 
 
 @final

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TextIO, final
 
 from streamgmm.events import Event
-from streamgmm.observers.base import SECONDS_BETWEEN, AbstractObserver, Reading
+from streamgmm.observers.base import SECONDS_BETWEEN, AbstractObserver, FirstFloors, Reading
 from streamgmm.wording import human_number, human_seconds, one_line
 
 
@@ -20,10 +20,11 @@ class PlainLines(AbstractObserver):
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream, self._clock = stream, clock
         self._last = clock()
+        self._is_news = FirstFloors()
 
     def __call__(self, event: Event) -> None:
         """See the base class."""
-        if event.kind == "commit":
+        if event.kind == "commit" or not self._is_news(event):
             return
         now = self._clock()
         if event.kind == "reading":

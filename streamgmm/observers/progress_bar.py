@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Column
 
 from streamgmm.events import Event
-from streamgmm.observers.base import AbstractObserver, Reading
+from streamgmm.observers.base import AbstractObserver, FirstFloors, Reading
 from streamgmm.wording import human_number, human_seconds, one_line
 
 NARROW = 60  # columns of a terminal, below which only pass, bar and time left are shown
@@ -33,6 +33,7 @@ class ProgressBar(AbstractObserver):
         columns += [_text(f"{{task.fields[{name}]}}") for name in shown]
         self._progress = Progress(*columns, console=console, transient=True, expand=True)
         self._task: TaskID | None = None
+        self._is_news = FirstFloors()
 
     def __call__(self, event: Event) -> None:
         """See the base class."""
@@ -42,7 +43,7 @@ class ProgressBar(AbstractObserver):
             self._show_likelihood(event)
         elif event.kind == "start":
             self._begin(one_line(event.message))
-        elif event.kind != "commit":
+        elif event.kind != "commit" and self._is_news(event):
             self._progress.console.print(one_line(event.message), soft_wrap=True)
 
     def _begin(self, description: str) -> TaskID:

@@ -114,13 +114,19 @@ def chosen_columns(features: Sequence[str] | None, numeric: Sequence[str], avail
     """Columns to read from a store: those asked for, or all numeric ones. Raises SecurityError and SchemaError."""
     if isinstance(features, str):
         raise ConfigError(f"features must be a list of column names, got the text {features!r}")
+    if features is not None and not len(features):
+        raise ConfigError("features must name at least one column; None takes every numeric column")
     names = tuple(numeric if features is None else features)
     for name in names:
         check_member(str(name))
         if name not in available:
-            raise SchemaError(f"{where} has no column {name!r}; its columns are {', '.join(available)}{nearest(str(name), available)}")
+            raise SchemaError(f"{where} has no column {name!r}; its columns are {_listed(available)}{nearest(str(name), available)}")
     if not names:
-        raise SchemaError(f"{where} has no numeric column to read; its columns are {', '.join(available) or 'none'}")
+        raise SchemaError(f"{where} has no numeric column to read; its columns are {_listed(available)}")
     refuse_repeated(names)
     refuse_alike(names)
     return names
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) or "not listed"

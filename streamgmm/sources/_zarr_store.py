@@ -25,7 +25,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -45,7 +45,7 @@ MOST_CHUNKS_LOOKED_AT = 100_000
 DOCUMENTS = ("zarr.json", ".zarray", ".zgroup")
 
 AnyArray = npt.NDArray[np.generic]
-ZarrArray = zarr.Array[Any]
+ZarrArray: TypeAlias = "zarr.Array[Any]"  # as text: before zarr 3.1.6 the class takes no parameter when run
 
 
 def open_store(location: Location) -> Store:

@@ -13,7 +13,7 @@ import zarr
 from zarr.storage import LocalStore, MemoryStore, WrapperStore
 
 from streamgmm.column_store import ColumnStoreWriter
-from streamgmm.errors import DataError, SchemaError, SecurityError, StorageError
+from streamgmm.errors import ConfigError, DataError, SchemaError, SecurityError, StorageError
 from streamgmm.sources import _zarr_store, as_source, open_source
 from streamgmm.sources.numpy_array import NumpyArraySource
 from streamgmm.sources.zarr_columns import ZarrColumnsSource
@@ -38,7 +38,7 @@ class CountingStore(WrapperStore):
 def counted_array(**layout):
     store = MemoryStore()
     zarr.create_array(store, shape=TABLE.shape, dtype="f8", **layout)[:] = TABLE
-    array = zarr.open_array(CountingStore(store), mode="r")
+    array = zarr.open_array(CountingStore(MemoryStore(store._store_dict, read_only=True)), mode="r")
     return array, array.store
 
 
@@ -47,7 +47,7 @@ def counted_columns(**layout):
     group = zarr.create_group(store)
     for j, name in enumerate("abc"):
         group.create_array(name, shape=(N,), dtype="f8", **layout)[:] = TABLE[:, j]
-    group = zarr.open_group(CountingStore(store), mode="r")
+    group = zarr.open_group(CountingStore(MemoryStore(store._store_dict, read_only=True)), mode="r")
     return group, group.store
 
 
@@ -499,3 +499,31 @@ def test_weights_in_a_1d_zarr_array(store):
     w[:] = np.arange(N)
     source = as_source(open_source(store), sample_weight=w, block_rows=100)
     assert source.read(2).sample_weight.tolist() == list(range(200, 300))
+
+
+def test_features_must_be_a_list_of_names(store):
+    with pytest.raises(ConfigError, match="got the text 'pmra'"):
+        open_source(store, features="pmra")
+    with pytest.raises(ConfigError, match="at least one column"):
+        open_source(store, features=[])
+
+
+def test_a_store_that_cannot_be_listed_opens_by_its_list_of_columns(store, monkeypatch):
+    async def refused(self, prefix):
+        raise OSError(95, "listing is not supported")
+        yield
+
+    monkeypatch.setattr(LocalStore, "list_dir", refused)
+    assert open_source(store).feature_names == ("pmra", "bt", "n")
+    assert open_source(store, features=["n"]).n_rows == N
+    with pytest.raises(SchemaError, match="no column 'pm'"):
+        open_source(store, features=["pm", "n"])
+    edit(store / "zarr.json", lambda document: document["attributes"].pop("columns"))
+    with pytest.raises(StorageError, match="listing is not supported"):
+        open_source(store)
+
+
+def test_a_listed_column_cannot_lead_out_of_the_store(store):
+    edit(store / "zarr.json", lambda document: document["attributes"].update(columns=["bt", "../other"]))
+    with pytest.raises(SecurityError, match="could lead out"):
+        open_source(store)
