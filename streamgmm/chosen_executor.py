@@ -54,7 +54,7 @@ def local_executor(choice: Any, source: AbstractSource) -> AbstractExecutor:
 
 def portable_choice(choice: Any) -> Any:
     """What a pickled estimator keeps of its choice: the address instead of a client."""
-    client = getattr(choice, "client", None) if isinstance(choice, AbstractExecutor) else choice
+    client: Any = getattr(choice, "client", None) if isinstance(choice, AbstractExecutor) else choice
     return client.scheduler.address if _is_client(client) else choice
 
 

@@ -12,7 +12,6 @@ import copy
 import importlib
 import math
 import os
-import sys
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
@@ -43,7 +42,7 @@ from streamgmm.mixture import Mixture
 from streamgmm.model_file import SavedModel, load_model, save_model
 from streamgmm.observers.base import together
 from streamgmm.observers.json_lines import JsonLines
-from streamgmm.prediction import Question, answer_now
+from streamgmm.prediction import Question, answer_now, shaped_like
 from streamgmm.registry import implementation
 from streamgmm.sources import as_source
 from streamgmm.sources.base import DEFAULT_BLOCK_ROWS, AbstractSource
@@ -250,7 +249,9 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         resume: Resume = "auto",
     ) -> Any:
         """Fit, then the labels of the same rows."""
-        return self.fit(X, sample_weight=sample_weight, checkpoint=checkpoint, resume=resume).predict(X)
+        with _sole_fit(self):
+            self._fit(X, sample_weight, checkpoint, resume)
+        return self.predict(X)
 
     def _fit(self, X: Any, sample_weight: Any, checkpoint: PathLike | None, resume: str) -> FitResult:
         if resume not in RESUMES:
@@ -374,7 +375,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
             answers: Any = answer_now(question, source, local_executor(self.executor, source))
         else:
             answers = importlib.import_module("streamgmm.lazy").answer_lazily(question, source)
-        return _like(X, answers)
+        return shaped_like(X, answers)
 
     def score(self, X: Any, y: Any = None, *, sample_weight: Any = None) -> float:
         """Mean log density per unit of row weight."""
@@ -553,14 +554,3 @@ def _read_only(array: FloatArray) -> FloatArray:
     view = array.view()
     view.flags.writeable = False
     return view
-
-
-def _like(table: Any, answers: Any) -> Any:
-    """Answers to an xarray object as a DataArray, with the dimension and coordinates of its rows."""
-    xarray = sys.modules.get("xarray")
-    if xarray is None or not isinstance(table, xarray.DataArray | xarray.Dataset):
-        return answers
-    columns = table if isinstance(table, xarray.DataArray) else next(iter(table.data_vars.values()))
-    rows = columns.dims[0]
-    coordinates = {name: value for name, value in table.coords.items() if value.dims == (rows,)}
-    return xarray.DataArray(answers, coordinates, (rows, "component")[: answers.ndim])

@@ -98,8 +98,8 @@ class Job:
     def _refuse_other_start(self, run: Run) -> None:
         if run.record().get("given", "") != self.given:
             raise RunMismatchError(
-                f"the run in {run.folder} was started from other given parameters (weights_init, means_init, precisions_init); give the same"
-                " ones, or use a new run folder"
+                f"the run in {run.folder} was started from other given parameters (weights_init, means_init, precisions_init); give the"
+                " same ones, or use a new run folder"
             )
 
     def record(self) -> dict[str, Any]:
@@ -225,7 +225,7 @@ class ScoreBlock:
     def __call__(self, block: Block) -> tuple[float, float, int, int]:
         score = self.mixture.score_samples(block.x)
         weight = np.ones(block.n_rows) if block.sample_weight is None else block.sample_weight
-        return float(np.dot(weight, score)), float(weight.sum()), block.n_rows, block.skipped
+        return float(np.einsum("i,i->", weight, score)), float(weight.sum()), block.n_rows, block.skipped
 
 
 def add_scores(a: Sequence[Any], b: Sequence[Any]) -> tuple[Any, ...]:

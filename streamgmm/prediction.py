@@ -3,9 +3,10 @@
 A question is a pure function of a block and pickles; tables in memory are answered here, lazy ones in `lazy`.
 """
 
-__all__ = ["Question", "answer_now"]
+__all__ = ["Question", "answer_now", "shaped_like"]
 
 import operator
+import sys
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -73,3 +74,14 @@ def answer_now(question: Question, source: NumpyArraySource, executor: AbstractE
 
     executor.map_reduce(write, operator.add, source)
     return out
+
+
+def shaped_like(table: Any, answers: Any) -> Any:
+    """Answers to an xarray object as a DataArray, with the dimension and coordinates of its rows."""
+    xarray = sys.modules.get("xarray")
+    if xarray is None or not isinstance(table, xarray.DataArray | xarray.Dataset):
+        return answers
+    columns = table if isinstance(table, xarray.DataArray) else next(iter(table.data_vars.values()))
+    rows = columns.dims[0]
+    coordinates = {name: value for name, value in table.coords.items() if value.dims == (rows,)}
+    return xarray.DataArray(answers, coordinates, (rows, "component")[: answers.ndim])

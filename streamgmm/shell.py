@@ -64,6 +64,8 @@ def run_study(study: Callable[..., dict[str, Any]]) -> int:
             result = study(observe=observer, stop_requested=asked, on_plan=_show_plan)
         code = _code(result, EXIT_DONE)
         _print("quickstart", result, code, as_json=False)
+    except BrokenPipeError:
+        return _close_stdout()
     except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001  (whatever it is, it has an exit code and a report)
         return _report(error, as_json=False)
     return code

@@ -18,7 +18,7 @@ from streamgmm.wording import human_bytes, human_number, one_line
 
 Facts = Mapping[str, Any]
 
-FEATURES_A_TABLE = 5
+WIDTH_BEFORE, WIDTH_OF_FEATURE = 20, 19  # of component and weight, and of a column: what does not fit goes into another table
 PASSES_SHOWN = 12
 MARKS = {"ok": "ok", "note": "note", "failed": "FAILED"}
 
@@ -84,8 +84,9 @@ def _components(result: Facts, console: Console) -> None:
     """Weights, and mean ± standard deviation of every column."""
     features, units = result["features"], result["units"]
     sign = "±" if str(console.encoding).lower().startswith("utf") else "+-"
-    for start in range(0, len(features), FEATURES_A_TABLE):
-        shown = range(start, min(start + FEATURES_A_TABLE, len(features)))
+    at_once = max(1, (console.width - WIDTH_BEFORE) // WIDTH_OF_FEATURE)
+    for start in range(0, len(features), at_once):
+        shown = range(start, min(start + at_once, len(features)))
         heads = [f"{features[j]} [{units[j]}]" if units[j] else features[j] for j in shown]
         rows = [
             [k, f"{c['weight']:.4f}", *(mean_and_deviation(c["mean"][j], c["standard_deviation"][j], sign) for j in shown)]

@@ -455,7 +455,7 @@ def test_dropping_keeps_the_heaviest_component_when_all_have_fallen(family, rng)
     means = np.array([[1e3, 1e3], [-20.0, -20.0], [3.0, 3.0]])
     start = Mixture(family_of(family).from_dense(means, np.stack([np.eye(2)] * 3), np.full(3, 1 / 3)), FreeWeights(np.full(3, 1 / 3)))
     mixture, repairs = m_step(statistics_of(start, x), start, Regularisation(0.0, None, 0.0, "drop"))
-    assert {repair.fault.component for repair in repairs} == {0, 1, 2}
+    assert {(repair.fault.component, repair.action) for repair in repairs} == {(0, "drop"), (1, "drop"), (2, "floor")}
     assert mixture.n_components == 1
     np.testing.assert_allclose(mixture.components.means, [[3.0, 3.0]])
     np.testing.assert_array_equal(mixture.weights.proportions, [1.0])

@@ -323,10 +323,14 @@ def test_a_repair_that_raises_ends_the_fit(rng):
 
 
 def test_a_reseeded_component_is_given_time_before_the_fit_converges(rng):
+    """The second pass changes the likelihood by less than tol, but seeds a component anew: the third has to look at it."""
     x, start = _with_a_lone_row(rng)
-    result = fit_rows(rows_source(x), [start], tol=1e9, regularisation=Regularisation(0.0, None, 0.0, "reseed"))
+    state = start_state([start])
+    state = replace(state, contenders=(replace(state.contenders[0], log_likelihoods=(-5.0,)),), passes=1)
+    problem = FitProblem(rows_source(x), FullBatch(), Regularisation(0.0, None, 0.0, "reseed"), Stopping(tol=1e9))
+    result = run_fit(problem, state, Serial())
     assert result.state.best.repairs == 1
-    assert result.state.passes >= 2
+    assert result.state.passes == 3
     assert result.converged
 
 

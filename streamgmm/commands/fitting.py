@@ -19,6 +19,7 @@ from streamgmm.job import Job
 from streamgmm.observers.base import together
 from streamgmm.observers.json_lines import JsonLines
 from streamgmm.sources.base import AbstractSource
+from streamgmm.wording import redacted_words
 
 AnyPath = str | os.PathLike[str]
 
@@ -101,8 +102,8 @@ class _Passes:
 
 
 def _address(store: AnyPath) -> str:
-    """Independent of the working folder of whoever resumes."""
-    return str(store) if "://" in str(store) else os.path.abspath(store)
+    """Independent of the working folder of whoever resumes, and without a password: a run keeps no secrets."""
+    return redacted_words(str(store)) if "://" in str(store) else os.path.abspath(store)
 
 
 def _changed(run: Run, record: Mapping[str, Any], changes: Mapping[str, Any]) -> FitConfiguration:
@@ -122,7 +123,7 @@ def _changed(run: Run, record: Mapping[str, Any], changes: Mapping[str, Any]) ->
 def _location(run: Run, record: Mapping[str, Any], store: AnyPath | None) -> dict[str, Any]:
     found = record.get("location")
     found = found if isinstance(found, dict) else {}
-    address = _address(store) if store is not None else found.get("store")
+    address = str(store) if store is not None else found.get("store")
     features, weight = found.get("features"), found.get("weight")
     whole = isinstance(address, str) and isinstance(features, list | None) and isinstance(weight, str | None)
     if not whole or not all(isinstance(name, str) for name in features or ()):

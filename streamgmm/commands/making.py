@@ -10,7 +10,7 @@ from typing import Any
 
 from streamgmm.column_store import DEFAULT_CHUNK_ROWS, ColumnStoreWriter
 from streamgmm.commands._places import checked_path
-from streamgmm.commands.studying import study
+from streamgmm.commands.studying import study, unseen
 from streamgmm.commands.where import Where
 from streamgmm.events import Event, ignore
 from streamgmm.executors.base import never
@@ -70,7 +70,7 @@ def quickstart(
     where: Where | None = None,
     observe: Observer = ignore,
     stop_requested: Callable[[], bool] = never,
-    on_plan: Callable[[dict[str, Any]], Any] = ignore,
+    on_plan: Callable[[dict[str, Any]], Any] = unseen,
 ) -> dict[str, Any]:
     """A mock survey, its column store, plan, fit, labels and picture in one folder; what is there already is not done again."""
     folder = checked_path(out)

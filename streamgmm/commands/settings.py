@@ -13,7 +13,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, final
+from typing import Annotated, Any, Literal, final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
@@ -24,6 +24,7 @@ from streamgmm.configuration import FitConfiguration, explain
 from streamgmm.errors import ConfigError, nearest
 from streamgmm.wording import redacted_words
 
+NOT_OF_TYPE = ("int_type", "float_type", "string_type", "bool_type")
 PLACEHOLDER = re.compile(r"\$\{([^}]*)\}")
 
 Count = Annotated[int, Field(ge=1)]
@@ -46,10 +47,10 @@ class Settings(BaseModel):
     features: list[str] | None = None
     weight: str | None = None
     executor: str | None = None
-    threads: int | str | None = None
+    threads: int | Literal["auto"] | None = None
     scheduler: str | None = None
     scheduler_file: str | None = None
-    local: int | str | None = None
+    local: int | Literal["auto"] | None = None
     insecure_cluster: bool = False
     fit: _FitTable = _FitTable()
 
@@ -114,7 +115,7 @@ def _faults(table: Mapping[str, Any]) -> list[str]:
     try:
         checked = Settings(**table)
     except ValidationError as error:
-        return [_explain(fault) for fault in error.errors()]
+        return list(dict.fromkeys(_explain(fault) for fault in error.errors()))
     try:
         if checked.fit.deadline is not None:
             seconds_of(checked.fit.deadline, "fit.deadline")
@@ -128,15 +129,18 @@ def _explain(fault: ErrorDetails) -> str:
     path, value, kind = ".".join(str(part) for part in fault["loc"]), fault["input"], fault["type"]
     if kind == "extra_forbidden":
         return f"unknown key {path!r}{_right_place(path)}"
-    if path == "fit.deadline":
-        return f"fit.deadline must be text with a unit, such as \"90s\", \"10min\" or \"2h\"; got {value!r}"
     if kind in ("model_type", "list_type"):
-        return f"{path}: expected a {'table' if kind == 'model_type' else 'list'}, found {_toml_type(value)}"
+        wanted = f"a table [{path}] with {', '.join(FitConfiguration.model_fields)}" if kind == "model_type" else "a list"
+        return f"{path}: expected {wanted}; found {_toml_type(value)}"
     if isinstance(value, datetime.date | datetime.time):
         return f"{path}: TOML reads {value.isoformat()} as {_toml_type(value)}; write a number, or quote it if text is meant"
     if isinstance(value, float) and not math.isfinite(value):
         return f"{path} must be finite, got {value}"
-    return f"{explain(fault, _known())}, which TOML reads as {_toml_type(value)}"
+    if path == "fit.deadline":
+        return f'{path} must be text with a unit, such as "90s", "10min" or "2h"; got {value!r}, which TOML reads as {_toml_type(value)}'
+    if path.startswith(("threads.", "local.")):
+        return f'{path.split(".")[0]} must be a whole number or "auto", got {value!r}'
+    return explain(fault, _known()) + (f" (TOML reads {_toml_type(value)})" if kind in NOT_OF_TYPE else "")
 
 
 def _right_place(path: str) -> str:
@@ -145,7 +149,9 @@ def _right_place(path: str) -> str:
         if key.rsplit(".", 1)[-1] == last:
             table = f"the table [{key.rsplit('.', 1)[0]}]" if "." in key else "the top of the file, before any [table]"
             return f"; {last!r} belongs into {table}"
-    return nearest(path, _known()) or nearest(f"fit.{path}", _known()) or f"; known are {', '.join(_known())}"
+    known = [key for key in _known() if key.count(".") == path.count(".")]
+    close = nearest(last, [key.rsplit(".", 1)[-1] for key in known])
+    return close or f"; known are {', '.join(known)}"
 
 
 def _toml_type(value: Any) -> str:

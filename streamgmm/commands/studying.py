@@ -25,6 +25,11 @@ AnyPath = str | os.PathLike[str]
 Facts = dict[str, Any]
 
 
+def unseen(planned: Facts) -> None:
+    """What `on_plan` does unless told otherwise: nothing."""
+    del planned
+
+
 def study(
     store: AnyPath,
     out: AnyPath,
@@ -35,7 +40,7 @@ def study(
     where: Where | None = None,
     observe: Observer = ignore,
     stop_requested: Callable[[], bool] = never,
-    on_plan: Callable[[Facts], Any] = ignore,
+    on_plan: Callable[[Facts], Any] = unseen,
     **parameters: Any,
 ) -> Facts:
     """Plan a fit (`on_plan` sees it before anything is computed), fit in out/run, write column `label`, draw out/picture.png.

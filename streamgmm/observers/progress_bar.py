@@ -75,7 +75,8 @@ class ProgressBar(AbstractObserver):
 
     def close(self) -> None:
         """Take the bar away."""
-        self._progress.stop()
+        if self._task is not None:
+            self._progress.stop()
 
 
 def _text(template: str) -> TextColumn:

@@ -40,6 +40,8 @@ def test_a_larger_table_is_sampled_all_over():
     assert len(np.unique(sample.x[:, 0])) == 2000
     np.testing.assert_array_equal(np.unique(sample.x[:, 0] // 1000, return_counts=True)[1], 50)
     np.testing.assert_allclose(sample.weight, 20)
+    places = (sample.x[:, 0] % 1000).reshape(40, 50)
+    assert len(np.unique(places, axis=0)) == 40  # every block draws for itself
 
 
 def test_a_table_of_many_blocks_gives_rows_of_every_stretch():

@@ -31,7 +31,7 @@ class CountingStore(WrapperStore):
 
     async def get(self, key, prototype, byte_range=None):
         if "c/" in key and not key.endswith((".zarray", ".zgroup", "zarr.json")):
-            self.fetched[key, byte_range] += 1
+            self.fetched[key, byte_range and str(byte_range)] += 1
         return await super().get(key, prototype, byte_range)
 
 

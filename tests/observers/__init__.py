@@ -1,0 +1,1 @@
+"""Tests of the observers, one file each."""
