@@ -119,6 +119,7 @@ def _fault_message(fault: Fault) -> str:
             f"{whom} holds {fault.value:.3g} rows, at or below the floor of {fault.floor:.3g}; use fewer components or on_singular='floor'"
         )
     return (
-        f"{whom}: smallest relative eigenvalue {fault.value:.3g} is below the floor of {fault.floor:.3g} (a constant or collinear column?);"
+        f"{whom}: smallest relative eigenvalue {fault.value:.3g} is below the floor of {fault.floor:.3g}"
+        f"{'' if fault.column < 0 else f', mostly along column number {fault.column}'} (a constant or collinear column?);"
         " raise reg_covar or variance_floor, or use on_singular='floor'"
     )

@@ -6,6 +6,7 @@ Every error derives from `StreamGMMError` and from the builtin that plain code w
     ├── ConfigError(ValueError)                  2   a parameter, option or configuration is wrong
     │   └── RunMismatchError                     5   the configuration differs from the run's own
     ├── DataError(ValueError)                    4   the rows or their store are refused
+    │   ├── UnsupportedTableError(TypeError)     4   a kind of table that cannot be read
     │   ├── NonFiniteDataError                   4   NaN or infinity where none is allowed
     │   ├── SchemaError                          4   columns, shapes or dtypes do not fit
     │   └── DataChangedError                     5   the rows are not those of the run
@@ -55,6 +56,7 @@ __all__ = [
     "SingularComponentError",
     "StorageError",
     "StreamGMMError",
+    "UnsupportedTableError",
     "exit_code",
     "nearest",
 ]
@@ -95,6 +97,10 @@ class DataError(StreamGMMError, ValueError):
 
 class NonFiniteDataError(DataError):
     """NaN or infinity where none is allowed."""
+
+
+class UnsupportedTableError(DataError, TypeError):
+    """A kind of table that cannot be read."""
 
 
 class SchemaError(DataError):

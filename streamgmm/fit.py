@@ -208,7 +208,7 @@ def _advance_one(problem: FitProblem, contender: Contender, statistics: MixtureS
     mixture, repairs = problem.schedule.update(contender.mixture, statistics, regularisation)
     value = statistics.mean_log_likelihood
     for repair in repairs:
-        observe(_repair_event(repair, contender.start, number))
+        observe(_repair_event(repair, contender.start, number, problem.source.feature_names))
     _watch_fall(problem, contender, value, number, observe)
     history = (*contender.log_likelihoods, value)
     converged = len(history) > 1 and abs(history[-1] - history[-2]) < problem.stopping.tol
@@ -226,10 +226,12 @@ def _watch_fall(problem: FitProblem, contender: Contender, value: float, number:
         observe(Event("fall", message, {"pass": number, "start": contender.start, "fall": before - value}))
 
 
-def _repair_event(repair: Repair, start: int, number: int) -> Event:
+def _repair_event(repair: Repair, start: int, number: int, feature_names: tuple[str, ...]) -> Event:
     fault = repair.fault
     whom = "the shared covariance" if fault.component < 0 else f"component {fault.component}"
+    column = feature_names[fault.column] if fault.column >= 0 else None
     what = "rows" if fault.kind == "occupancy" else "relative variance"
-    message = f"pass {number}, start {start}: {whom} has {what} {fault.value:.3g}, floor {fault.floor:.3g}: {repair.action}"
-    details = {"pass": number, "start": start, "component": fault.component, "kind": fault.kind}
+    along = "" if column is None else f" along {column}"
+    message = f"pass {number}, start {start}: {whom} has {what} {fault.value:.3g}{along}, floor {fault.floor:.3g}: {repair.action}"
+    details = {"pass": number, "start": start, "component": fault.component, "column": column, "kind": fault.kind}
     return Event(repair.action, message, {**details, "value": fault.value, "floor": fault.floor})

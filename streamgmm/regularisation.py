@@ -49,12 +49,14 @@ def _check_number(name: str, value: object, hint: str) -> None:
 
 @dataclass(frozen=True)
 class Fault:
-    """A component below a floor: what fell ("occupancy" or "variance"), which component, its value and the floor."""
+    """A component below a floor: what fell ("occupancy" or "variance"), which component, its value, the floor, and the column that
+    was lifted most (-1 where it is no single one)."""
 
     kind: str
     component: int
     value: float
     floor: float
+    column: int = -1
 
 
 def lift_diagonal(variances: ArrayD, means: ArrayD, scale: ArrayD, floor: float | None) -> tuple[ArrayD, float]:

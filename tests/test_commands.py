@@ -9,6 +9,7 @@ import pytest
 import zarr
 
 from streamgmm import commands
+from streamgmm.commands.making import QUICKSTART_FIT
 from streamgmm.commands.where import Where
 from streamgmm.errors import (
     CheckpointError,
@@ -26,7 +27,7 @@ from streamgmm.wording import strict_values
 from tests.running import UNITS, survey_rows, write_store
 
 N_ROWS = 3000
-FIT = {"n_components": 3, "block_rows": 512, "missing": "skip", "where": Where(executor="serial")}
+FIT = {"n_components": 3, "init": "random", "tol": 1e-6, "block_rows": 512, "missing": "skip", "where": Where(executor="serial")}
 
 
 @pytest.fixture(scope="module")
@@ -395,7 +396,8 @@ def test_ingest_reports_rows_nulls_and_progress(tmp_path):
     assert commands.inspect(tmp_path / "stars.zarr")["columns"]["a"]["units"] == "mas"
 
 
-def test_quickstart_goes_on_where_it_was(tmp_path):
+def test_quickstart_goes_on_where_it_was(tmp_path, monkeypatch):
+    monkeypatch.setitem(QUICKSTART_FIT, "tol", 0.02)
     seen, asked = stop_after(2)
 
     def observe(event):
@@ -410,8 +412,10 @@ def test_quickstart_goes_on_where_it_was(tmp_path):
     assert second["fit"]["hash"] == whole["fit"]["hash"]
     assert len(labels_of(second["store"])) == 4000
     assert Path(second["picture"]).read_bytes().startswith(b"\x89PNG")
+    drawn = Path(second["picture"]).stat().st_mtime_ns
     third = commands.quickstart(tmp_path / "a", **options)
     assert third["fit"]["already_complete"]
+    assert Path(third["picture"]).stat().st_mtime_ns == drawn
     assert plain(third)
 
 

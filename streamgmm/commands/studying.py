@@ -47,7 +47,7 @@ def study(
 
     pairs: the picture's panels. parameters: those of FitConfiguration. What is there already for the same model is not done again.
     """
-    folder, column = Path(out), Path(store) / "label"
+    folder, column, picture = Path(out), Path(store) / "label", Path(out) / "picture.png"
     planned = plan(store, features=features, where=where, **parameters)
     on_plan(planned)
     fitted = fit(store, folder / "run", features=features, where=where, observe=observe, stop_requested=stop_requested, **parameters)
@@ -55,10 +55,12 @@ def study(
     if fitted["model"] is None:
         return facts
     if _labelled_by(column) != fitted["hash"]:
+        picture.unlink(missing_ok=True)  # it shows another model: gone before its labels are
         observe(Event("start", "labelling every row", {}))
         predict(folder / "run", store, "label", features=features, overwrite=True, where=where, observe=observe)
     facts["labels"] = str(column)
-    facts["picture"] = _picture(folder, store, features, pairs, title, fitted, str(parameters.get("missing", "raise")), observe)
+    missing = str(parameters.get("missing", "raise"))
+    facts["picture"] = str(picture) if picture.is_file() else _picture(picture, store, features, pairs, title, fitted, missing, observe)
     return facts
 
 
@@ -70,7 +72,7 @@ def _labelled_by(column: Path) -> str:
 
 
 def _picture(
-    folder: Path,
+    path: Path,
     store: AnyPath,
     features: Sequence[str] | None,
     pairs: Sequence[tuple[str, str]] | None,
@@ -86,4 +88,4 @@ def _picture(
     sample = sample_for_starts(open_table(store, features, None, missing), 0)
     save_picture = importlib.import_module("streamgmm.picture").save_picture
     heading = f"{title or Path(store).name}: {fitted['rows']:,} rows"
-    return str(save_picture(folder / "picture.png", load_model(folder / "run" / "model.zarr"), sample, pairs=pairs, title=heading))
+    return str(save_picture(path, load_model(fitted["model"]), sample, pairs=pairs, title=heading))

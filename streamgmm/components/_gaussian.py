@@ -239,8 +239,9 @@ class AbstractGaussian(AbstractComponents):
             lift = lift_dense if self.structure.dense else lift_diagonal
             lifted, smallest = lift(covariance, mean, unit, floor)
             if not np.array_equal(lifted, covariance):
+                column = -1 if self.structure.isotropic else _most_lifted(covariance, lifted, unit)
                 covariances[k] = lifted
-                faults.append(Fault("variance", -1 if self.structure.shared else k, smallest, floor or 0.0))
+                faults.append(Fault("variance", -1 if self.structure.shared else k, smallest, floor or 0.0, column))
         return covariances, tuple(faults)
 
     def _rebuild(self, means: ArrayKD, stacked: FloatArray) -> Self:
@@ -345,3 +346,9 @@ class AbstractGaussian(AbstractComponents):
         d = means.shape[1]
         inverse = invert_lower(cholesky(precisions.reshape(-1, d, d)))
         return cls(means, (inverse.transpose(0, 2, 1) @ inverse).reshape(precisions.shape))
+
+
+def _most_lifted(before: FloatArray, after: FloatArray, scale: ArrayD) -> int:
+    """The column whose variance a lift raised most, in units of its variance over all rows."""
+    raised = after - before
+    return int(np.argmax((np.diagonal(raised) if raised.ndim == 2 else raised) / scale))

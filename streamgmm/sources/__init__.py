@@ -13,7 +13,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from streamgmm.errors import DataError, MissingDependencyError
+from streamgmm.errors import DataError, MissingDependencyError, UnsupportedTableError
 from streamgmm.sources._checks import check_names
 from streamgmm.sources._locations import Location, locate, parquet_files
 from streamgmm.sources.base import DEFAULT_BLOCK_ROWS, AbstractSource
@@ -74,7 +74,7 @@ def _from_table(table: Any) -> AbstractSource:
     if isinstance(table, str | PathLike):
         return open_source(table)
     if hasattr(table, "nnz"):
-        raise TypeError("sparse data is not supported: densities need every value. Convert it, for example with X.toarray()")
+        raise UnsupportedTableError("sparse data is not supported: densities need every value. Convert it, for example with X.toarray()")
     kind, function = _kind_of(table)
     made: AbstractSource = getattr(_module(kind), function)(table)
     return made
