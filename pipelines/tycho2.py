@@ -1,4 +1,4 @@
-"""Eight kinds of stars in the Tycho-2 catalogue: from the archive to a model, labels and a picture, with one command.
+r"""Eight kinds of stars in the Tycho-2 catalogue: from the archive to a model, labels and a picture, with one command.
 
 \b
   python pipelines/tycho2.py                           fetch the catalogue (Debian's source archive), then all the rest
@@ -24,7 +24,16 @@ from streamgmm import commands
 from streamgmm.events import Event, ignore
 from streamgmm.shell import run_study
 
-FIT: dict[str, Any] = {"n_components": 8, "covariance_type": "full", "missing": "skip", "on_singular": "reseed", "n_init": 2, "max_iter": 300, "tol": 1e-5, "seed": 0}
+FIT: dict[str, Any] = {
+    "n_components": 8,
+    "covariance_type": "full",
+    "missing": "skip",
+    "on_singular": "reseed",
+    "n_init": 2,
+    "max_iter": 300,
+    "tol": 1e-5,
+    "seed": 0,
+}
 PANELS = {
     "tycho2": (("pm_ra", "pm_dec"), ("bt_vt", "vt"), ("pm_ra", "vt"), ("pm_dec", "bt_vt")),
     "bigsky": (("ra_mas_per_year", "dec_mas_per_year"), ("bv", "magnitude")),
@@ -66,6 +75,7 @@ def run(
 @click.option("--threads", type=int, help="Blocks computed at a time; all cores unless given.")
 @click.argument("more", nargs=-1)
 def main(out: str, catalogue: str, first: tuple[str, ...], threads: int | None, more: tuple[str, ...]) -> None:
+    """Fetch Tycho-2, fit it, label every star and draw a picture."""
     where = commands.Where(threads=threads)
     sys.exit(run_study(partial(run, out, catalogue=catalogue, files=(*first, *more), where=where)))
 

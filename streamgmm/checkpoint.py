@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import zarr
@@ -75,7 +75,7 @@ class Run:
 
     # ---- lock --------------------------------------------------------------------------------------------------------
 
-    def __enter__(self) -> "Run":
+    def __enter__(self) -> Self:
         with storage_errors(self.folder):
             self.commits.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock = (self.folder / "lock").open("a+", encoding="utf-8")
@@ -142,7 +142,8 @@ class Run:
             raise CheckpointError(f"{path} is not a streamgmm file")
         if not isinstance(found.get("format_version"), int) or found["format_version"] > FORMAT_VERSION:
             version = found.get("format_version")
-            raise CheckpointVersionError(f"{path}: format version {version!r}, this release reads up to {FORMAT_VERSION}; upgrade streamgmm")
+            reads = f"this release reads up to {FORMAT_VERSION}"
+            raise CheckpointVersionError(f"{path}: format version {version!r}, {reads}; upgrade streamgmm")
         return found
 
     def check_same(self, record: Mapping[str, Any], may_change: tuple[str, ...]) -> None:
@@ -155,7 +156,9 @@ class Run:
                 continue
             listed = "; ".join(f"{key} was {old.get(key)!r}, is {new.get(key)!r}" for key in changed[:8])
             if part == "source":
-                raise DataChangedError(f"the rows are not those that the run in {self.folder} was started with: {listed}. Use a new run folder.")
+                raise DataChangedError(
+                    f"the rows are not those that the run in {self.folder} was started with: {listed}. Use a new run folder."
+                )
             raise RunMismatchError(
                 f"the run in {self.folder} was started with another configuration: {listed}. Use a new run folder; only"
                 f" {', '.join(may_change)} may change."
@@ -200,7 +203,7 @@ class Run:
         """Numbers of the commits that are there, verified or not."""
         if not self.commits.is_dir():
             return []
-        return sorted(int(match[1]) for entry in os.listdir(self.commits) if (match := COMMIT_NAME.fullmatch(entry)))
+        return sorted(int(match[1]) for entry in self.commits.iterdir() if (match := COMMIT_NAME.fullmatch(entry.name)))
 
     def _publish(self, target: Path, raw: bytes) -> None:
         """Write, sync, link under a name that nobody has, sync the folder: all or nothing, whoever else tries."""

@@ -136,7 +136,9 @@ def plan(context: click.Context, /, **options: Any) -> None:
 @table_options
 @fit_options()
 @place_options
-@click.option("--resume", type=click.Choice(["auto", "never", "must"]), default="auto", help="Whether to go on with a run.  [default: auto]")
+@click.option(
+    "--resume", type=click.Choice(["auto", "never", "must"]), default="auto", help="Whether to go on with a run.  [default: auto]"
+)
 @click.option("--overwrite", is_flag=True, help="Delete what the folder holds of an earlier run, and begin anew.")
 @click.option("--fail-if-not-converged", is_flag=True, help="Exit with code 3 if max-iter passes were not enough.")
 @click.option("--config", metavar="FILE.toml", help="Settings from a file; what is given here goes before it.")

@@ -70,14 +70,20 @@ class Parameter(NamedTuple):
 
 PARAMETERS = (
     Parameter("n_components", ("-k", "--n-components"), int, "K", "", "Number of components."),
-    Parameter("covariance_type", ("--covariance",), str, "full|tied|diag|spherical|tied_spherical", "full", "Structure of the covariances."),
-    Parameter("missing", ("--missing",), str, "raise|skip", "raise", "Rows with missing values: refuse them, or leave them out and count them."),
+    Parameter(
+        "covariance_type", ("--covariance",), str, "full|tied|diag|spherical|tied_spherical", "full", "Structure of the covariances."
+    ),
+    Parameter(
+        "missing", ("--missing",), str, "raise|skip", "raise", "Rows with missing values: refuse them, or leave them out and count them."
+    ),
     Parameter("schedule", ("--schedule",), str, "full_batch", "full_batch", "When to maximise."),
     Parameter("max_iter", ("--max-iter",), int, "N", "100", "Passes over the table, at most."),
     Parameter("tol", ("--tol",), float, "X", "0.001", "Converged when the mean log-likelihood per row changes by less."),
     Parameter("deadline", ("--deadline",), str, "TIME", "", "Stop and save after this time (90s, 10min, 2h)."),
     Parameter("n_init", ("--n-init",), int, "N", "1", "Starts, all fitted in the same passes; the best one wins."),
-    Parameter("init", ("--init",), str, "kmeans|kmeans_plus_plus|random_rows|random", "kmeans", "How a start is made from a sample of rows."),
+    Parameter(
+        "init", ("--init",), str, "kmeans|kmeans_plus_plus|random_rows|random", "kmeans", "How a start is made from a sample of rows."
+    ),
     Parameter("seed", ("--seed",), int, "N", "0", "Seed of the sample and of the starts."),
     Parameter("weight_model", ("--weight-model",), str, "free|fixed", "free", "Mixing proportions: estimated, or equal and fixed."),
     Parameter("assignment", ("--assignment",), str, "soft|hard", "soft", "hard: every row belongs to one component only."),
@@ -133,7 +139,9 @@ place_options = _all(
     click.option("--threads", callback=count_of, metavar="N|auto", help="Blocks at a time.  [default: auto, the cores]"),
     click.option("--scheduler", metavar="ADDRESS", help="Compute on the Dask cluster of this scheduler, such as tls://host:8786."),
     click.option("--scheduler-file", metavar="FILE", help="The same, its address in a scheduler file."),
-    click.option("--local", callback=count_of, metavar="N|auto", help="Start a Dask cluster of N processes on this machine, for this command."),
+    click.option(
+        "--local", callback=count_of, metavar="N|auto", help="Start a Dask cluster of N processes on this machine, for this command."
+    ),
     click.option("--insecure-cluster", is_flag=True, help="Accept a cluster without encryption that is not on this machine."),
 )
 

@@ -78,7 +78,9 @@ def write_labels(
                 writer.append({"label": labels})
         return counted.rows
     if not (Path(store) / "zarr.json").is_file():
-        raise SchemaError(f"{store} is not a column store on this machine, so it gets no column {str(out)!r}; name a new store, as in labels.zarr")
+        raise SchemaError(
+            f"{store} is not a column store on this machine, so it gets no column {str(out)!r}; name a new store, as in labels.zarr"
+        )
     write_column(store, str(out), counted, LABEL_DTYPE, attributes=attributes, overwrite=overwrite)
     return counted.rows
 

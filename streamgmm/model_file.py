@@ -74,8 +74,7 @@ def _write(dataset: xr.Dataset, folder: Path) -> None:
 
 def _dataset(model: SavedModel) -> xr.Dataset:
     components = _gaussian(model.mixture)
-    text = {"dtype": object}
-    names, units = np.array(model.feature_names, **text), np.array(model.units, **text)
+    names, units = np.array(model.feature_names, dtype=object), np.array(model.units, dtype=object)
     variables = {
         "weights": ("component", model.mixture.weights.proportions, {"long_name": "mixing proportions", "units": "1"}),
         "means": (("component", "feature"), components.means, {"long_name": "component means, in the units of each feature"}),
@@ -138,7 +137,7 @@ def load_model(path: str | os.PathLike[str]) -> SavedModel:
 
 
 def _members(folder: Path) -> list[str]:
-    members = []
+    members: list[str] = []
     for parent, _, files in os.walk(folder, followlinks=False):
         for file in files:
             path = Path(parent, file)

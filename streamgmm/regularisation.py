@@ -49,8 +49,7 @@ def _check_number(name: str, value: object, hint: str) -> None:
 
 @dataclass(frozen=True)
 class Fault:
-    """A component below a floor: what fell ("occupancy" or "variance"), which component, its value, the floor, and the column that
-    was lifted most (-1 where it is no single one)."""
+    """A component below a floor: what fell ("occupancy" or "variance"), its value and the floor; column: the one lifted most, or -1."""
 
     kind: str
     component: int

@@ -108,7 +108,9 @@ def _correlations(result: Facts, console: Console) -> None:
     for k, component in enumerate(result["components"]):
         if "correlation" in component:
             console.print(f"\ncorrelations of component {k}")
-            rows = [[name, *(f"{value:+.3f}" for value in row)] for name, row in zip(result["features"], component["correlation"], strict=True)]
+            rows = [
+                [name, *(f"{value:+.3f}" for value in row)] for name, row in zip(result["features"], component["correlation"], strict=True)
+            ]
             _table(console, ["", *result["features"]], rows)
 
 
@@ -191,7 +193,9 @@ def _show_store(result: Facts, console: Console) -> None:
     )
     console.print()
     if "columns" in result:
-        _table(console, ["column", "unit", "type", "codecs", "chunk", "shard", "nulls"], map(_column_row, result["columns"].items()), left=4)
+        _table(
+            console, ["column", "unit", "type", "codecs", "chunk", "shard", "nulls"], map(_column_row, result["columns"].items()), left=4
+        )
     elif "codecs" in result:
         _table(console, ["column", "unit", "type", "codecs", "chunk", "shard", "nulls"], [_column_row(("(all)", result))], left=4)
     else:
@@ -234,7 +238,10 @@ def _show_plan(result: Facts, console: Console) -> None:
             ("columns", ", ".join(f"{f} [{u}]" if u else f for f, u in zip(result["features"], result["units"], strict=True))),
             ("weights", result["weight"]),
             ("rows", "unknown" if result["rows"] is None else f"{result['rows']:,}"),
-            ("blocks", f"{result['blocks'] or 'unknown'} of {result['block_rows']:,} rows; the store gives {result['rows_per_read']:,} at a time"),
+            (
+                "blocks",
+                f"{result['blocks'] or 'unknown'} of {result['block_rows']:,} rows; the store gives {result['rows_per_read']:,} at a time",
+            ),
             ("bytes a pass", None if result["bytes"] is None else f"{human_bytes(result['bytes'])} ({result['dtype']}, uncompressed)"),
             ("model", f"{configuration['n_components']} components, {configuration['covariance_type']}"),
             ("work a pass", None if flops is None else f"about {human_number(flops)} floating-point operations"),
@@ -278,9 +285,7 @@ def _show_score(result: Facts, console: Console) -> None:
 
 
 def _show_doctor(result: Facts, console: Console) -> None:
-    _table(
-        console, ["check", "result", "found"], ((c["name"], MARKS[c["result"]], c["found"]) for c in result["checks"]), left=3
-    )
+    _table(console, ["check", "result", "found"], ((c["name"], MARKS[c["result"]], c["found"]) for c in result["checks"]), left=3)
 
 
 def _show_quickstart(result: Facts, console: Console) -> None:

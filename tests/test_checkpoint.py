@@ -163,7 +163,8 @@ def test_the_second_process_is_told_who_holds_the_run(run):
 
 
 def test_a_killed_owner_leaves_no_lock(tmp_path):
-    code = "import sys, time; from streamgmm.checkpoint import Run; r = Run(sys.argv[1]).__enter__(); print('held', flush=True); time.sleep(60)"
+    hold = "r = Run(sys.argv[1]).__enter__(); print('held', flush=True); time.sleep(60)"
+    code = f"import sys, time; from streamgmm.checkpoint import Run; {hold}"
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "run")], stdout=subprocess.PIPE, text=True) as owner:
         assert owner.stdout.readline() == "held\n"
         with pytest.raises(RunLockedError), Run(tmp_path / "run"):

@@ -127,7 +127,9 @@ def test_interrupted_and_resumed_ends_with_the_same_hash(finished, store, tmp_pa
     _, _, whole = finished
     seen, asked = stop_after(n_passes)
     run = tmp_path / "run"
-    facts = commands.fit(store, run, **FIT, stop_requested=asked, observe=lambda event: seen.append(event) if event.kind == "pass" else None)
+    facts = commands.fit(
+        store, run, **FIT, stop_requested=asked, observe=lambda event: seen.append(event) if event.kind == "pass" else None
+    )
     assert (facts["outcome"], facts["passes"], facts["hash"]) == ("interrupted", n_passes, None)
     resumed = commands.resume(run, where=FIT["where"])
     assert resumed["hash"] == whole["hash"]
@@ -196,7 +198,9 @@ def test_plan_reads_no_row(finished, monkeypatch):
 
 def test_the_bound_is_the_sum_of_its_parts_and_grows_with_what_it_depends_on(finished):
     def bound(**options):
-        return commands.plan(finished[0], **{"n_components": 3, "block_rows": 512, "where": Where(threads=1), **options})["memory_per_worker"]
+        return commands.plan(finished[0], **{"n_components": 3, "block_rows": 512, "where": Where(threads=1), **options})[
+            "memory_per_worker"
+        ]
 
     parts = bound()
     assert parts["bound"] == sum(size for name, size in parts.items() if name != "bound")
@@ -455,7 +459,9 @@ def test_contradictions_are_refused_at_once(options, said):
         Where(**options)
 
 
-@pytest.mark.parametrize("address", ["tcp://10.0.0.1:8786", "tcp://example.org:8786", "scheduler:8786", "ws://10.0.0.1:80", "tcp://[2001:db8::1]:8786"])
+@pytest.mark.parametrize(
+    "address", ["tcp://10.0.0.1:8786", "tcp://example.org:8786", "scheduler:8786", "ws://10.0.0.1:80", "tcp://[2001:db8::1]:8786"]
+)
 def test_an_unencrypted_cluster_elsewhere_is_refused_unless_accepted(address):
     with pytest.raises(SecurityError, match=r"unencrypted and unauthenticated.*--insecure-cluster"):
         _ = Where(scheduler=address).address
@@ -474,7 +480,14 @@ def test_what_is_no_address_is_refused(address):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [(None, "cannot read"), ("", "expected JSON"), ("[1]", "expected JSON"), ('{"address": 3}', "not text"), ("[" * 10**5, "expected JSON")]
+    ("text", "said"),
+    [
+        (None, "cannot read"),
+        ("", "expected JSON"),
+        ("[1]", "expected JSON"),
+        ('{"address": 3}', "not text"),
+        ("[" * 10**5, "expected JSON"),
+    ],
 )
 def test_scheduler_files(tmp_path, text, said):
     if text is not None:

@@ -16,7 +16,9 @@ from tests.making import random_mixture
 
 
 def model_and_sample(rng, d=2, k=3, names=None, rows=500):
-    saved = SavedModel(random_mixture("gaussian_full", k, d, rng), names or tuple(f"f{j}" for j in range(d)), ("mas",) + ("",) * (d - 1), (-3.0, -2.5))
+    saved = SavedModel(
+        random_mixture("gaussian_full", k, d, rng), names or tuple(f"f{j}" for j in range(d)), ("mas",) + ("",) * (d - 1), (-3.0, -2.5)
+    )
     x = saved.mixture.sample(rows, rng)[0]
     return saved, Sample(x, np.ones(len(x)), complete=True)
 

@@ -33,7 +33,10 @@ def test_times(seconds, said):
 
 
 def test_user_names_and_passwords_of_urls_are_not_told():
-    assert redacted_words("no store at s3://key:secret@bucket/x, nor at https://h/y@z") == "no store at s3://***@bucket/x, nor at https://h/y@z"
+    assert (
+        redacted_words("no store at s3://key:secret@bucket/x, nor at https://h/y@z")
+        == "no store at s3://***@bucket/x, nor at https://h/y@z"
+    )
 
 
 def test_plain_values_for_strict_json():

@@ -24,7 +24,11 @@ def model_facts(mixture: Mixture, features: tuple[str, ...], units: tuple[str, .
     deviations = np.sqrt(np.diagonal(covariances, axis1=1, axis2=2))
     listed: list[dict[str, Any]] = []
     for k, weight in enumerate(mixture.weights.proportions):
-        facts: dict[str, Any] = {"weight": float(weight), "mean": components.means[k].tolist(), "standard_deviation": deviations[k].tolist()}
+        facts: dict[str, Any] = {
+            "weight": float(weight),
+            "mean": components.means[k].tolist(),
+            "standard_deviation": deviations[k].tolist(),
+        }
         if correlations:
             facts["correlation"] = (covariances[k] / np.outer(deviations[k], deviations[k])).tolist()
         listed.append(facts)

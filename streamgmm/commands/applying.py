@@ -16,7 +16,6 @@ from streamgmm.commands._places import checked_path, local_store, model_path_of,
 from streamgmm.commands.where import Where
 from streamgmm.errors import ConfigError, SchemaError
 from streamgmm.events import ignore
-from streamgmm.executors.base import AbstractExecutor
 from streamgmm.fit import Observer
 from streamgmm.job import score_table
 from streamgmm.labels import label_blocks, write_labels

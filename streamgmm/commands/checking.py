@@ -30,7 +30,21 @@ from streamgmm.state import Contender, FitState
 from streamgmm.weights.free import FreeWeights
 from streamgmm.wording import human_bytes
 
-LIBRARIES = ("numpy", "scipy", "numba", "llvmlite", "scikit-learn", "zarr", "numcodecs", "xarray", "dask", "distributed", "pydantic", "click", "rich")
+LIBRARIES = (
+    "numpy",
+    "scipy",
+    "numba",
+    "llvmlite",
+    "scikit-learn",
+    "zarr",
+    "numcodecs",
+    "xarray",
+    "dask",
+    "distributed",
+    "pydantic",
+    "click",
+    "rich",
+)
 OPTIONAL = {"pyarrow": "parquet", "pandas": "dataframe", "matplotlib": "plot", "obstore": "cloud"}
 
 
@@ -93,7 +107,9 @@ def _kernels() -> str:
     mixture = Mixture(GaussianFull(np.zeros((1, 2)), np.eye(2)[None]), FreeWeights(np.ones(1)))
     found, expected = mixture.score_samples(x), -math.log(2 * math.pi) - 0.5 * (x**2).sum(axis=1)
     if not np.allclose(found, expected, rtol=1e-14, atol=0):
-        raise NumericalError(f"the compiled kernel gives {found.tolist()}, NumPy {expected.tolist()}; delete numba's cache (NUMBA_CACHE_DIR)")
+        raise NumericalError(
+            f"the compiled kernel gives {found.tolist()}, NumPy {expected.tolist()}; delete numba's cache (NUMBA_CACHE_DIR)"
+        )
     return "compiled; they agree with NumPy"
 
 
@@ -124,7 +140,9 @@ def _cluster(where: Where) -> str:
         memory = min(worker["memory_limit"] for worker in workers)
         versions = sorted(set(hosts.values()))
     if versions != [metadata.version("streamgmm")]:
-        raise ImportError(f"workers have streamgmm {', '.join(versions)}, this process has {metadata.version('streamgmm')}; install the same")
+        raise ImportError(
+            f"workers have streamgmm {', '.join(versions)}, this process has {metadata.version('streamgmm')}; install the same"
+        )
     return f"{len(workers)} worker(s), {threads} thread(s), at least {human_bytes(memory)} each; same streamgmm"
 
 

@@ -68,9 +68,7 @@ def resume(
     configuration = _changed(opened, record, changes)
     location = _location(opened, record, store)
     folder = checked_run_folder(run, location["store"])
-    source = open_table(
-        location["store"], location["features"], location["weight"], configuration.missing, configuration.block_rows
-    )
+    source = open_table(location["store"], location["features"], location["weight"], configuration.missing, configuration.block_rows)
     return _fit_in(Run(folder), source, configuration, location, where or Where(), "must", observe, stop_requested)
 
 

@@ -22,7 +22,9 @@ Merge = Callable[[T, T], T]
 class BlockFunction(Protocol[T_co]):
     """A pure function of a block; picklable where tasks run in other processes."""
 
-    def __call__(self, block: Block) -> T_co: ...
+    def __call__(self, block: Block) -> T_co:
+        """The result of one block."""
+        ...
 
 
 def never() -> bool:

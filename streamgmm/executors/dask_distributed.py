@@ -38,9 +38,7 @@ class DaskDistributed(AbstractExecutor):
 
     name = "dask_distributed"
 
-    def __init__(
-        self, client: "distributed.Client | str | None" = None, *, timeout: float = 60.0, stall_timeout: float = 300.0
-    ) -> None:
+    def __init__(self, client: "distributed.Client | str | None" = None, *, timeout: float = 60.0, stall_timeout: float = 300.0) -> None:
         self._client = _find_client(client, timeout)
         self._timeout, self._stall_timeout = timeout, stall_timeout
         self._wait_for_workers()
@@ -53,12 +51,12 @@ class DaskDistributed(AbstractExecutor):
     @property
     def workers(self) -> int:
         """Threads of all workers."""
-        return max(1, sum(self._client.nthreads().values()))
+        return max(1, sum(int(n) for n in self._client.nthreads().values()))
 
     @property
     def blocks_in_memory(self) -> int:
         """A worker process holds two blocks a thread: the one computed and the next one."""
-        return 2 * max(self._client.nthreads().values(), default=1)
+        return 2 * max((int(n) for n in self._client.nthreads().values()), default=1)
 
     def _wait_for_workers(self) -> None:
         try:

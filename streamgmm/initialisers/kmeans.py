@@ -11,7 +11,6 @@ from streamgmm.initialisers._sample import Sample, mixture_of_labels
 from streamgmm.initialisers.base import AbstractInitialiser
 from streamgmm.mixture import Mixture
 
-
 AFFORDABLE_ROWS = 200_000  # of the sample, over all starts
 
 

@@ -40,15 +40,15 @@ def kernel(function: F) -> F:
     try:
         dispatcher.enable_caching()
     except RuntimeError:  # no writable place for a cache: compile in every process
-        return dispatcher  # type: ignore[no-any-return]
-    dispatcher._cache._cache_file._source_stamp = _folder_stamp()
-    return dispatcher  # type: ignore[no-any-return]
+        return dispatcher
+    dispatcher._cache._cache_file._source_stamp = _folder_stamp()  # noqa: SLF001  (numba has no public way; a test guards it)
+    return dispatcher
 
 
 def inlined(*, reassociate: bool = False) -> Callable[[F], F]:
     """Compile a helper into its callers."""
 
     def decorate(function: F) -> F:
-        return numba.njit(forceinline=True, fastmath=SUMS if reassociate else STRICT)(function)  # type: ignore[no-any-return]
+        return numba.njit(forceinline=True, fastmath=SUMS if reassociate else STRICT)(function)
 
     return decorate

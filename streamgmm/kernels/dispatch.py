@@ -18,11 +18,11 @@ def dims_of(n_features: int) -> Any:
     return (0,) * n_features if n_features <= UNROLLED else np.zeros(n_features, np.int8)
 
 
-def log_joint_tile(tile, means, factors, constants, dims, log_joint, largest, work) -> None:  # type: ignore[no-untyped-def]
+def log_joint_tile(tile, means, factors, constants, dims, log_joint, largest, work) -> None:
     """Write constants[k] - 1/2 distance(row t, component k) to log_joint[k*TILE+t]. work: scratch of (2d+1)*TILE."""
     raise NotImplementedError
 
 
-def add_moments(tile, share, k, means, factors, dims, work, first, second) -> None:  # type: ignore[no-untyped-def]
+def add_moments(tile, share, k, means, factors, dims, work, first, second) -> None:
     """Add the first and second moments of component k, rows weighted by share (TILE), about means[k]."""
     raise NotImplementedError

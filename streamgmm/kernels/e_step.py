@@ -21,7 +21,7 @@ NEGLIGIBLE = 1e-20 / TILE
 
 
 @inlined()
-def _largest(log_joint, n_components, largest):  # type: ignore[no-untyped-def]
+def _largest(log_joint, n_components, largest):
     clear_max(largest)
     for k in range(n_components):
         for t in range(TILE):
@@ -30,7 +30,7 @@ def _largest(log_joint, n_components, largest):  # type: ignore[no-untyped-def]
 
 
 @inlined(reassociate=True)
-def _shares(joint, k, row_factor, share):  # type: ignore[no-untyped-def]
+def _shares(joint, k, row_factor, share):
     total = 0.0
     for t in range(TILE):
         share[t] = joint[k * TILE + t] * row_factor[t]
@@ -39,7 +39,7 @@ def _shares(joint, k, row_factor, share):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def accumulate(x, sample_weight, means, factors, constants, dims, hard, counts, first, second):  # type: ignore[no-untyped-def]
+def accumulate(x, sample_weight, means, factors, constants, dims, hard, counts, first, second):
     """Add the rows' statistics about `means` to counts (K), first (K D) and second; return sum of weight * log-likelihood.
 
     x (n d); sample_weight (n); constants (K): log weight - D/2 log 2 pi - 1/2 log|V|; hard: assign each row to one component.
@@ -78,7 +78,7 @@ def accumulate(x, sample_weight, means, factors, constants, dims, hard, counts, 
 
 
 @kernel
-def evaluate(x, means, factors, constants, dims, what, score, label, matrix):  # type: ignore[no-untyped-def]
+def evaluate(x, means, factors, constants, dims, what, score, label, matrix):
     """Log density (n) and most probable component (n) of every row; matrix (n K): nothing, responsibilities or log joint densities."""
     n_components = means.shape[0]
     tile = np.empty(len(dims) * TILE)

@@ -28,7 +28,7 @@ class SphericalFactors(NamedTuple):
 
 
 @inlined()
-def _diag_unrolled(tile, means, scale, constants, dims, log_joint):  # type: ignore[no-untyped-def]
+def _diag_unrolled(tile, means, scale, constants, dims, log_joint):
     for k in range(means.shape[0]):
         for t in range(TILE):
             distance = 0.0
@@ -39,7 +39,7 @@ def _diag_unrolled(tile, means, scale, constants, dims, log_joint):  # type: ign
 
 
 @inlined()
-def _spherical_unrolled(tile, means, scale, constants, dims, log_joint):  # type: ignore[no-untyped-def]
+def _spherical_unrolled(tile, means, scale, constants, dims, log_joint):
     for k in range(means.shape[0]):
         for t in range(TILE):
             distance = 0.0
@@ -50,7 +50,7 @@ def _spherical_unrolled(tile, means, scale, constants, dims, log_joint):  # type
 
 
 @inlined()
-def _looped(tile, means, scale, constants, dims, log_joint):  # type: ignore[no-untyped-def]
+def _looped(tile, means, scale, constants, dims, log_joint):
     step = 0 if scale.shape[1] == 1 else 1
     for k in range(means.shape[0]):
         out = log_joint[k * TILE : (k + 1) * TILE]
@@ -67,7 +67,7 @@ def _looped(tile, means, scale, constants, dims, log_joint):  # type: ignore[no-
 
 
 @inlined(reassociate=True)
-def _moments(tile, share, k, means, dims, first, second):  # type: ignore[no-untyped-def]
+def _moments(tile, share, k, means, dims, first, second):
     step = 0 if second.shape[1] == 1 else 1
     row = 0 if second.shape[0] == 1 else k
     for i in range(len(dims)):
@@ -84,35 +84,35 @@ def _moments(tile, share, k, means, dims, first, second):  # type: ignore[no-unt
 
 
 @overload(log_joint_tile)
-def _log_joint_diag(tile, means, factors, constants, dims, log_joint, largest, work):  # type: ignore[no-untyped-def]
+def _log_joint_diag(tile, means, factors, constants, dims, log_joint, largest, work):
     if getattr(factors, "instance_class", None) is not DiagFactors:
         return None
     chosen = _diag_unrolled if isinstance(dims, types.BaseTuple) else _looped
 
-    def implementation(tile, means, factors, constants, dims, log_joint, largest, work):  # type: ignore[no-untyped-def]
+    def implementation(tile, means, factors, constants, dims, log_joint, largest, work):
         chosen(tile, means, factors.inverse_sd, constants, dims, log_joint)
 
     return implementation
 
 
 @overload(log_joint_tile)
-def _log_joint_spherical(tile, means, factors, constants, dims, log_joint, largest, work):  # type: ignore[no-untyped-def]
+def _log_joint_spherical(tile, means, factors, constants, dims, log_joint, largest, work):
     if getattr(factors, "instance_class", None) is not SphericalFactors:
         return None
     chosen = _spherical_unrolled if isinstance(dims, types.BaseTuple) else _looped
 
-    def implementation(tile, means, factors, constants, dims, log_joint, largest, work):  # type: ignore[no-untyped-def]
+    def implementation(tile, means, factors, constants, dims, log_joint, largest, work):
         chosen(tile, means, factors.inverse_radius, constants, dims, log_joint)
 
     return implementation
 
 
 @overload(add_moments)
-def _add_moments(tile, share, k, means, factors, dims, work, first, second):  # type: ignore[no-untyped-def]
+def _add_moments(tile, share, k, means, factors, dims, work, first, second):
     if getattr(factors, "instance_class", None) not in (DiagFactors, SphericalFactors):
         return None
 
-    def implementation(tile, share, k, means, factors, dims, work, first, second):  # type: ignore[no-untyped-def]
+    def implementation(tile, share, k, means, factors, dims, work, first, second):
         _moments(tile, share, k, means, dims, first, second)
 
     return implementation

@@ -23,7 +23,7 @@ class FullFactors(NamedTuple):
 
 
 @inlined()
-def _log_joint_unrolled(tile, means, factors, constants, dims, log_joint, largest, work):  # type: ignore[no-untyped-def]
+def _log_joint_unrolled(tile, means, factors, constants, dims, log_joint, largest, work):
     d = len(dims)
     shared = factors.whitening.shape[0] == 1
     for k in range(means.shape[0]):
@@ -39,7 +39,7 @@ def _log_joint_unrolled(tile, means, factors, constants, dims, log_joint, larges
 
 
 @inlined()
-def _log_joint_looped(tile, means, factors, constants, dims, log_joint, largest, work):  # type: ignore[no-untyped-def]
+def _log_joint_looped(tile, means, factors, constants, dims, log_joint, largest, work):
     d = len(dims)
     shared = factors.whitening.shape[0] == 1
     z = work[d * TILE : (d + 1) * TILE]
@@ -65,7 +65,7 @@ def _log_joint_looped(tile, means, factors, constants, dims, log_joint, largest,
 
 
 @inlined(reassociate=True)
-def _pair(p, q, work, second, row, j, i):  # type: ignore[no-untyped-def]
+def _pair(p, q, work, second, row, j, i):
     """Add sum_t p_j x_i for one pair of columns; p at work[p+...], x at work[q+...]."""
     total = 0.0
     for t in range(TILE):
@@ -74,7 +74,7 @@ def _pair(p, q, work, second, row, j, i):  # type: ignore[no-untyped-def]
 
 
 @inlined(reassociate=True)
-def _nine_pairs(p, q, work, second, row, j, i, diagonal):  # type: ignore[no-untyped-def]
+def _nine_pairs(p, q, work, second, row, j, i, diagonal):
     """The 3 x 3 pairs from (j, i) on: nine sums per six loads keep the multipliers busy, single pairs would wait for memory."""
     s00 = s01 = s02 = s10 = s11 = s12 = s20 = s21 = s22 = 0.0
     for t in range(TILE):
@@ -103,7 +103,7 @@ def _nine_pairs(p, q, work, second, row, j, i, diagonal):  # type: ignore[no-unt
 
 
 @inlined(reassociate=True)
-def _moments(tile, share, k, means, dims, work, first, second):  # type: ignore[no-untyped-def]
+def _moments(tile, share, k, means, dims, work, first, second):
     d = len(dims)
     row = 0 if second.shape[0] == 1 else k
     p = d * TILE  # differences stand from 0 on in `work`, the same times their shares from p on
@@ -128,23 +128,23 @@ def _moments(tile, share, k, means, dims, work, first, second):  # type: ignore[
 
 
 @overload(log_joint_tile)
-def _log_joint(tile, means, factors, constants, dims, log_joint, largest, work):  # type: ignore[no-untyped-def]
+def _log_joint(tile, means, factors, constants, dims, log_joint, largest, work):
     if getattr(factors, "instance_class", None) is not FullFactors:
         return None
     chosen = _log_joint_unrolled if isinstance(dims, types.BaseTuple) else _log_joint_looped
 
-    def implementation(tile, means, factors, constants, dims, log_joint, largest, work):  # type: ignore[no-untyped-def]
+    def implementation(tile, means, factors, constants, dims, log_joint, largest, work):
         chosen(tile, means, factors, constants, dims, log_joint, largest, work)
 
     return implementation
 
 
 @overload(add_moments)
-def _add_moments(tile, share, k, means, factors, dims, work, first, second):  # type: ignore[no-untyped-def]
+def _add_moments(tile, share, k, means, factors, dims, work, first, second):
     if getattr(factors, "instance_class", None) is not FullFactors:
         return None
 
-    def implementation(tile, share, k, means, factors, dims, work, first, second):  # type: ignore[no-untyped-def]
+    def implementation(tile, share, k, means, factors, dims, work, first, second):
         _moments(tile, share, k, means, dims, work, first, second)
 
     return implementation

@@ -22,8 +22,8 @@ SMALLEST_EXPONENT = -700.0  # e^-700 is the reach of the shortcut below; such a 
 
 
 @intrinsic
-def _nearest_integer(typing_context, x):  # type: ignore[no-untyped-def]
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+def _nearest_integer(typing_context, x):
+    def codegen(context, builder, signature, args):
         kind = ir.FunctionType(ir.DoubleType(), [ir.DoubleType()])
         return builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.nearbyint.f64"), args)
 
@@ -31,10 +31,10 @@ def _nearest_integer(typing_context, x):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def _power_of_two(typing_context, n):  # type: ignore[no-untyped-def]
+def _power_of_two(typing_context, n):
     """2.0**n for a float holding an integer from -1022 to 1023: the integer is put into the exponent bits."""
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):
         bits = ir.IntType(64)
         biased = builder.fadd(args[0], ir.Constant(ir.DoubleType(), 1.5 * 2.0**52 + 1023.0))
         exponent = builder.shl(builder.bitcast(biased, bits), ir.Constant(bits, 52))
@@ -44,7 +44,7 @@ def _power_of_two(typing_context, n):  # type: ignore[no-untyped-def]
 
 
 @inlined()
-def exponential(x):  # type: ignore[no-untyped-def]
+def exponential(x):
     """e^x for x in [-700, 0], within 2 units in the last place; libm's exp would not run in vector registers."""
     n = _nearest_integer(x * LOG2_E)
     f = (x - n * LN2_HIGH) - n * LN2_LOW  # |f| <= ln(2)/2: 13 terms of the Taylor series reach double precision
@@ -65,7 +65,7 @@ def exponential(x):  # type: ignore[no-untyped-def]
 
 
 @inlined()
-def fill_tile(x, first, n, tile):  # type: ignore[no-untyped-def]
+def fill_tile(x, first, n, tile):
     """Copy n rows of x (n d) from row `first` on into the tile, column by column, padded with the first of them."""
     for i in range(x.shape[1]):
         for t in range(n):
@@ -75,14 +75,14 @@ def fill_tile(x, first, n, tile):  # type: ignore[no-untyped-def]
 
 
 @inlined()
-def clear_max(largest):  # type: ignore[no-untyped-def]
+def clear_max(largest):
     """Start of a running maximum over components."""
     for t in range(TILE):
         largest[t] = -np.inf
 
 
 @inlined()
-def soft_tile(log_joint, n_components, largest, total):  # type: ignore[no-untyped-def]
+def soft_tile(log_joint, n_components, largest, total):
     """Turn log joint densities (K TILE) into e^(l - max) in place; total (TILE) gets their sums over components.
 
     A row whose densities are all -inf keeps max = -inf and gets equal shares, so that nothing turns into NaN.
@@ -101,7 +101,7 @@ def soft_tile(log_joint, n_components, largest, total):  # type: ignore[no-untyp
 
 
 @inlined()
-def hard_tile(log_joint, n_components, largest, total):  # type: ignore[no-untyped-def]
+def hard_tile(log_joint, n_components, largest, total):
     """Hard assignment: 1 for the first component of largest density, 0 for the rest, in place."""
     for t in range(TILE):
         total[t] = 1.0

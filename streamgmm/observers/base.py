@@ -47,6 +47,7 @@ class FirstFloors:
         self._seen: set[tuple[object, ...]] = set()
 
     def __call__(self, event: Event) -> bool:
+        """Whether to show it."""
         if event.kind != "floor":
             return True
         key = tuple(event.details.get(name) for name in ("start", "component", "kind"))

@@ -17,7 +17,5 @@ class AbstractSchedule(ABC):
     needs_second_look: ClassVar[bool]
 
     @abstractmethod
-    def update(
-        self, mixture: Mixture, statistics: MixtureStatistics, regularisation: Regularisation
-    ) -> tuple[Mixture, tuple[Repair, ...]]:
+    def update(self, mixture: Mixture, statistics: MixtureStatistics, regularisation: Regularisation) -> tuple[Mixture, tuple[Repair, ...]]:
         """The next mixture, and what had to be repaired."""

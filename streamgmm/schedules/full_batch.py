@@ -14,8 +14,6 @@ class FullBatch(AbstractSchedule):
     name = "full_batch"
     needs_second_look = True
 
-    def update(
-        self, mixture: Mixture, statistics: MixtureStatistics, regularisation: Regularisation
-    ) -> tuple[Mixture, tuple[Repair, ...]]:
+    def update(self, mixture: Mixture, statistics: MixtureStatistics, regularisation: Regularisation) -> tuple[Mixture, tuple[Repair, ...]]:
         """See the base class."""
         return m_step(statistics, mixture, regularisation)

@@ -82,7 +82,8 @@ def test_together_tells_all_in_order():
 
 
 @pytest.mark.parametrize(
-    ("rows", "of", "seconds", "rate", "left"), [(50, 100, 5.0, 10.0, 5.0), (0, 100, 5.0, 0.0, None), (50, None, 5.0, 10.0, None), (5, 5, 0.0, 0.0, None)]
+    ("rows", "of", "seconds", "rate", "left"),
+    [(50, 100, 5.0, 10.0, 5.0), (0, 100, 5.0, 0.0, None), (50, None, 5.0, 10.0, None), (5, 5, 0.0, 0.0, None)],
 )
 def test_rate_and_time_left(rows, of, seconds, rate, left):
     reading = Reading("pass 1", rows, of, seconds)

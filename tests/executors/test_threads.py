@@ -11,7 +11,6 @@ from streamgmm.executors.threads import Threads
 from tests.making import CountedRows
 
 
-
 def source_of(n_blocks):
     return CountedRows(feature_names=("a",), units=("",), block_rows=1, x=np.arange(n_blocks, dtype=float)[:, None])
 
