@@ -22,7 +22,7 @@ VERBS = ("ingest", "plan", "fit", "resume", "inspect", "predict", "score", "samp
 LATER = ("update", "select", "verify", "report", "accumulate", "maximise")
 HEAVY = ("dask", "distributed", "numba", "zarr", "pandas", "sklearn", "numpy", "rich", "pydantic")
 FIT = ("-k", 3, "--init", "random", "--tol", "1e-6", "--missing", "skip", "--block-rows", 512, "--executor", "serial")
-SLOW_FIT = ("-k", 6, "--init", "random", "--tol", 0, "--max-iter", 60, "--missing", "skip", "--block-rows", 4096, "--json")
+SLOW_FIT = ("-k", 6, "--init", "random", "--tol", 0, "--max-iter", 20, "--missing", "skip", "--block-rows", 4096, "--json")
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def finished(tmp_path_factory):
 def large(tmp_path_factory):
     """A store that takes a while, and the hash of its undisturbed fit."""
     folder = tmp_path_factory.mktemp("large")
-    store = write_store(folder / "stars.zarr", survey_rows(60_000, nulls=30), chunk_rows=8192)
+    store = write_store(folder / "stars.zarr", survey_rows(40_000, nulls=30), chunk_rows=8192)
     process = spawn("fit", store, "--run", folder / "run", *SLOW_FIT)
     out, err = process.communicate(timeout=200)
     assert process.returncode == 0, err
@@ -257,7 +257,7 @@ def test_killed_in_mid_fit_the_same_command_ends_with_the_same_bits(large, tmp_p
     store, expected = large
     run = tmp_path / "run"
     process = spawn("fit", store, "--run", run, *SLOW_FIT)
-    wait_for_commit(run, 4, process)
+    wait_for_commit(run, 3, process)
     process.kill()
     process.communicate()
     assert process.returncode == -signal.SIGKILL
@@ -270,7 +270,7 @@ def test_killed_in_mid_fit_the_same_command_ends_with_the_same_bits(large, tmp_p
     assert found["passes_made"] < found["passes"]
 
 
-@pytest.mark.parametrize(("name", "where"), [("SIGTERM", ()), ("SIGINT", ()), ("SIGHUP", ()), ("SIGINT", ("--local", 2))])
+@pytest.mark.parametrize(("name", "where"), [("SIGTERM", ()), ("SIGINT", ("--local", 2))], ids=["threads", "local cluster"])
 def test_a_signal_saves_and_exits_75(large, tmp_path, name, where):
     store, expected = large
     run = tmp_path / "run"
@@ -283,23 +283,6 @@ def test_a_signal_saves_and_exits_75(large, tmp_path, name, where):
     assert "saved; start again to go on" in err
     done = spawn("resume", run, "--json")
     assert json.loads(done.communicate(timeout=200)[0])["hash"] == expected
-
-
-@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGINT", 130)])
-def test_a_second_signal_leaves_at_once(large, tmp_path, name, code):
-    store, _ = large
-    process = spawn("fit", store, "--run", tmp_path / "run", *SLOW_FIT, "--max-iter", 10_000, preexec_fn=_slowly)
-    wait_for_commit(tmp_path / "run", 1, process)
-    process.send_signal(signal.SIGSTOP)  # both signals are there when it looks
-    process.send_signal(getattr(signal, name))
-    process.send_signal(signal.SIGUSR1)
-    process.send_signal(signal.SIGCONT)
-    process.communicate(timeout=60)
-    assert process.returncode in (code, 128 + signal.SIGUSR1)
-
-
-def _slowly():
-    os.nice(5)
 
 
 def test_a_signal_that_the_caller_ignores_stays_ignored(large, tmp_path):
