@@ -58,6 +58,7 @@ __all__ = [
     "StreamGMMError",
     "UnsupportedTableError",
     "exit_code",
+    "how_to_install",
     "nearest",
 ]
 
@@ -196,6 +197,15 @@ def exit_code(error: BaseException) -> int:
     if isinstance(error, StreamGMMError):
         return error.code
     return 2 if type(error).__name__ == "NotFittedError" else EXIT_INTERNAL
+
+
+EXTRAS = {"pyarrow": "parquet", "pandas": "dataframe", "dask.dataframe": "dataframe", "matplotlib": "plot", "obstore": "cloud"}
+
+
+def how_to_install(module: str | None) -> str:
+    """The command that brings a missing library, by the extra it belongs to."""
+    extra = EXTRAS.get(module or "")
+    return f"pip install 'streamgmm[{extra}]'" if extra else f"pip install {module}"
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:

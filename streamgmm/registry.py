@@ -10,7 +10,7 @@ import importlib
 import pkgutil
 from typing import Any
 
-from streamgmm.errors import ConfigError, MissingDependencyError, nearest
+from streamgmm.errors import ConfigError, MissingDependencyError, how_to_install, nearest
 
 ROLES = ("components", "weights", "observations", "sources", "executors", "schedules", "initialisers", "observers", "formats")
 
@@ -37,6 +37,7 @@ def implementation(role: str, name: str) -> type[Any]:
     except ModuleNotFoundError as error:
         if str(error.name).startswith("streamgmm"):
             raise
-        raise MissingDependencyError(f"{name!r} of {role} needs {error.name}, which is not installed: pip install {error.name}") from error
+        needed = f"{name!r} of {role} needs {error.name}, which is not installed"
+        raise MissingDependencyError(f"{needed}: {how_to_install(error.name)}") from error
     found: type[Any] = getattr(module, module.__all__[0])
     return found

@@ -180,7 +180,7 @@ def test_a_commit_that_another_writer_made_is_never_overwritten(run):
     other = Run(run.folder)  # as if the lock did not hold, on some network file systems
     other.commit(state_after(2))
     theirs = (run.commits / "000002.zip").read_bytes()
-    run._numbers = lambda: [1]  # this writer has not seen it
+    run.numbers = lambda: [1]  # this writer has not seen it
     with pytest.raises(RunLockedError, match="another process"):
         run.commit(state_after(3))
     assert (run.commits / "000002.zip").read_bytes() == theirs

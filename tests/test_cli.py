@@ -309,7 +309,7 @@ def test_a_scheduler_and_its_file(finished, tmp_path):
     code = (
         "import sys\nfrom distributed import LocalCluster\n"
         "if __name__ == '__main__':\n"
-        "    with LocalCluster(n_workers=1, threads_per_worker=2, processes=False, host='127.0.0.1', dashboard_address=None,"
+        "    with LocalCluster(n_workers=1, threads_per_worker=2, processes=False, host='127.0.0.1', dashboard_address='127.0.0.1:0',"
         " protocol='tcp://') as c:\n"
         "        c.scheduler.identity(); import json, pathlib\n"
         "        pathlib.Path(sys.argv[1] + '.new').write_text(json.dumps({'address': c.scheduler_address}))\n"

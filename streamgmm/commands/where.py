@@ -120,7 +120,7 @@ def _local_cluster(n_processes: int) -> Iterator[str]:
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             silence_logs=logging.ERROR,
             preload=["streamgmm.commands._worker"],
         ) as cluster,

@@ -13,7 +13,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from streamgmm.errors import DataError, MissingDependencyError, UnsupportedTableError
+from streamgmm.errors import DataError, MissingDependencyError, UnsupportedTableError, how_to_install
 from streamgmm.sources._checks import check_names
 from streamgmm.sources._locations import Location, locate, parquet_files
 from streamgmm.sources.base import DEFAULT_BLOCK_ROWS, AbstractSource
@@ -156,4 +156,5 @@ def _module(name: str) -> Any:
     except ModuleNotFoundError as error:
         if str(error.name).startswith("streamgmm"):
             raise
-        raise MissingDependencyError(f"this kind of table needs {error.name}, which is not installed: pip install {error.name}") from error
+        needed = f"this kind of table needs {error.name}, which is not installed"
+        raise MissingDependencyError(f"{needed}: {how_to_install(error.name)}") from error

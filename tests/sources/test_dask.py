@@ -92,7 +92,7 @@ def test_a_scheduler_that_the_caller_chose_is_kept():
 
 def test_chunks_persisted_on_a_cluster_are_read():
     with (
-        distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
+        distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0") as cluster,
         distributed.Client(cluster),
     ):
         source = as_source(dask.array.from_array(X, chunks=(30, 2)).persist(), block_rows=40)
