@@ -16,6 +16,7 @@ import zarr
 from streamgmm import cli_options
 from streamgmm.cli import cli
 from streamgmm.configuration import FitConfiguration
+from streamgmm.model_file import model_hash
 from tests.running import PROGRAM, UNITS, Shell, environment, spawn, survey_rows, wait_for_commit, write_store
 
 VERBS = ("ingest", "plan", "fit", "resume", "inspect", "predict", "score", "sample", "doctor", "quickstart")
@@ -303,7 +304,7 @@ def test_a_signal_that_the_caller_ignores_stays_ignored(large, tmp_path):
 
 
 def test_a_scheduler_and_its_file(finished, tmp_path):
-    """One process runs scheduler and worker; two fits and a doctor use them."""
+    """One process runs scheduler and worker; a fit and a doctor use them."""
     store, run, _, _ = finished
     file = tmp_path / "scheduler.json"
     code = (
@@ -321,15 +322,10 @@ def test_a_scheduler_and_its_file(finished, tmp_path):
             assert cluster.poll() is None
             signal.sigtimedwait([], 0.05)
         address = json.loads(file.read_text())["address"]
-        place = {"address": ("--scheduler", address), "file": ("--scheduler-file", file)}
-        options = FIT[:-2]  # but for the executor
-        hashes = set()
-        for name, words in place.items():
-            process = spawn("fit", store, "--run", tmp_path / name, *options, *words, "--json")
-            out, err = process.communicate(timeout=120)
-            assert process.returncode == 0, err
-            hashes.add(json.loads(out)["hash"])
-        assert hashes == {json.loads(spawn("inspect", run, "--json").communicate()[0])["hash"]}
+        fit = spawn("fit", store, "--run", tmp_path / "run", *FIT[:-2], "--scheduler-file", file, "--json")
+        out, err = fit.communicate(timeout=120)
+        assert fit.returncode == 0, err
+        assert json.loads(out)["hash"] == model_hash(run / "model.zarr")
         doctor = spawn("doctor", "--folder", tmp_path, "--scheduler", address, "--json")
         checks = {check["name"]: check for check in json.loads(doctor.communicate(timeout=60)[0])["checks"]}
         assert checks["cluster"]["result"] == "ok"
