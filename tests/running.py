@@ -50,7 +50,7 @@ class Shell:
 
     def json(self, *arguments):
         """The JSON object on standard output, whose code is the exit code."""
-        code, out, _ = self(*arguments, "--json")
+        code, out, _ = self(*arguments[:1], "--json", *arguments[1:])
         found = json.loads(out)
         assert found["code"] == code
         return found

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import dask
 import pytest
 
 from streamgmm.commands.where import MOST_A_CORE, Where
@@ -139,7 +140,7 @@ def test_c5_unknown_key_or_wrong_table(refused, text, said):
         ("---\nstore: a\n", "looks like YAML"),
         ('{"store": "a"}', "looks like JSON"),
         ('store = "C:\\data"', "single quotes"),
-        ("store = ", "line 1, column"),
+        ("store = \nrun = 'a'", "line 1, column"),
     ],
 )
 def test_c6_not_toml(refused, text, said):
@@ -240,16 +241,16 @@ def test_c12_secret_in_the_file(config, refused):
     assert "hunter2" not in strict
 
 
-def test_c13_secret_file_readable_by_others(tmp_path, monkeypatch):
+def test_c13_secret_file_readable_by_others(tmp_path):
     key = tmp_path / "client.key"
     key.write_text("secret")
     key.chmod(0o644)
-    monkeypatch.setattr("dask.config.config", {"distributed": {"comm": {"tls": {"client": {"key": str(key)}}}}})
-    with pytest.raises(SecurityError, match="mode 0644.*0600") as refusal:
-        _ = Where(scheduler="tls://example.org:8786").address
+    with dask.config.set({"distributed.comm.tls.client.key": str(key)}):
+        with pytest.raises(SecurityError, match=r"mode 0644.*0600") as refusal:
+            _ = Where(scheduler="tls://example.org:8786").address
+        key.chmod(0o600)
+        assert Where(scheduler="tls://example.org:8786").address
     assert refusal.value.code == 11
-    key.chmod(0o600)
-    assert Where(scheduler="tls://example.org:8786").address
 
 
 def test_c14_output_exists(shell, stars, tmp_path):
