@@ -164,12 +164,14 @@ def _model(attributes: Mapping[str, Any], arrays: Mapping[str, Any]) -> SavedMod
     family = implementation("components", str(attributes["components"]))
     law = implementation("weights", str(attributes["weight_model"]))
     names, units = attributes["feature_names"], attributes["feature_units"]
+    if np.ndim(arrays["means"]) != 2:
+        raise ValueError(f"means have {np.ndim(arrays['means'])} axes; component and feature are expected")
     mixture = Mixture(family.from_arrays(arrays), law(arrays["weights"]))
-    for name in ("means", "covariances"):
-        if not np.isfinite(arrays[name]).all():
-            raise ValueError(f"{name} are not finite")
-    if not (len(names) == len(units) == mixture.n_features) or not all(isinstance(text, str) for text in [*names, *units]):
-        raise ValueError(f"{len(names)} names and {len(units)} units for {mixture.n_features} columns")
+    for what, texts in (("feature_names", names), ("feature_units", units)):
+        if not isinstance(texts, list) or len(texts) != mixture.n_features or not all(isinstance(text, str) for text in texts):
+            raise ValueError(f"{what} are not {mixture.n_features} texts, one for each column")
+    if not isinstance(attributes["provenance"], dict):
+        raise TypeError("provenance is not a table")
     history = tuple(float(value) for value in arrays["log_likelihood"])
     return SavedModel(mixture, tuple(names), tuple(units), history, attributes["provenance"])
 

@@ -1,6 +1,7 @@
 """Signals that ask a fit to stop. Floor 0.
 
-The handler only sets a flag (and says so); the fit keeps its newest commit and ends. A second signal ends the process at once, which harms no commit.
+The handler only sets a flag (and says so); the fit keeps its newest commit and ends. A second signal ends the process at once, which
+harms no commit.
 """
 
 __all__ = ["StopRequest", "leaving_on_term"]
@@ -26,6 +27,7 @@ class StopRequest:
         self._before: dict[int, Any] = {}
 
     def __call__(self) -> bool:
+        """Whether a signal came."""
         return self._asked
 
     def __enter__(self) -> Self:

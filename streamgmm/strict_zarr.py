@@ -20,7 +20,8 @@ from streamgmm.errors import CheckpointError
 MAX_JSON_BYTES = 4 << 20
 MAX_MEMBER_BYTES = 1 << 30
 MAX_DEPTH = 20
-DTYPES = {"float64": "<f8", "int64": "<i8"}
+DTYPES = {"float64": "<f8"}
+MOST_AXES = 8
 PLAIN_BYTES = [{"name": "bytes", "configuration": {"endian": "little"}}]
 
 
@@ -80,22 +81,27 @@ def _node(raw: bytes, name: str, kind: str) -> dict[str, Any]:
     return meta
 
 
+def _table(value: Any) -> dict[str, Any]:
+    """What should be a table and, in a hostile document, may be anything."""
+    return value if isinstance(value, dict) else {}
+
+
 def _array(name: str, meta: dict[str, Any], known: set[str], read: Callable[[str], bytes]) -> FloatArray:
     dtype, shape = DTYPES.get(str(meta.get("data_type"))), meta.get("shape")
     if dtype is None:
-        raise CheckpointError(f"{name}: data type {meta.get('data_type')!r}; float64 and int64 are read")
+        raise CheckpointError(f"{name}: data type {str(meta.get('data_type'))[:80]!r}; float64 is read")
     if meta.get("codecs") != PLAIN_BYTES:
-        raise CheckpointError(f"{name}: codecs {meta.get('codecs')!r}; streamgmm writes plain little-endian bytes only")
-    if not isinstance(shape, list) or not all(type(n) is int and 0 <= n <= MAX_MEMBER_BYTES for n in shape):
-        raise CheckpointError(f"{name}: shape {shape!r} is not a list of sizes")
+        raise CheckpointError(f"{name}: codecs {str(meta.get('codecs'))[:200]}; streamgmm writes plain little-endian bytes only")
+    if not isinstance(shape, list) or len(shape) > MOST_AXES or not all(type(n) is int and n >= 0 for n in shape):
+        raise CheckpointError(f"{name}: shape {str(shape)[:80]} is not a list of sizes")
+    if 8 * math.prod(max(n, 1) for n in shape) > MAX_MEMBER_BYTES:
+        raise CheckpointError(f"{name}: shape {shape} asks for more than {MAX_MEMBER_BYTES} bytes, which is the limit")
     expected = 8 * math.prod(shape)
-    if expected > MAX_MEMBER_BYTES:
-        raise CheckpointError(f"{name}: shape {shape} asks for {expected} bytes, the limit is {MAX_MEMBER_BYTES}")
     if expected == 0:
         return np.empty(shape, dtype)
-    chunk = meta.get("chunk_grid", {}).get("configuration", {}).get("chunk_shape") if isinstance(meta.get("chunk_grid"), dict) else None
+    chunk = _table(_table(meta.get("chunk_grid")).get("configuration")).get("chunk_shape")
     if chunk != shape:
-        raise CheckpointError(f"{name}: chunks {chunk!r} for shape {shape}; one chunk per array is written")
+        raise CheckpointError(f"{name}: chunks {str(chunk)[:80]} for shape {shape}; one chunk per array is written")
     key = "/".join([name, "c", *("0" for _ in shape)])
     if key not in known:
         raise CheckpointError(f"{name}: its chunk {key} is missing")

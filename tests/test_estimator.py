@@ -417,7 +417,7 @@ def test_a_finished_run_is_only_read(rows, tmp_path):
 # ---- where it computes -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("executor", ["serial", "threads", Serial(), Threads(3)], ids=str)
+@pytest.mark.parametrize("executor", ["serial", "threads", Serial(), Threads(3)], ids=["serial", "threads", "Serial()", "Threads(3)"])
 def test_every_executor_gives_the_same_bits(executor, rows, fitted):
     gm = clone(fitted).set_params(executor=executor)
     for table in (rows, da.from_array(rows, chunks=(90, 2))):

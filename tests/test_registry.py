@@ -52,7 +52,7 @@ def test_a_missing_library_is_named(monkeypatch):
         return importlib.__import__(name, fromlist=["x"])
 
     monkeypatch.setattr(registry.importlib, "import_module", absent)
-    with pytest.raises(MissingDependencyError, match="needs pyarrow, which is not installed: pip install 'streamgmm\[parquet\]'"):
+    with pytest.raises(MissingDependencyError, match=r"needs pyarrow, which is not installed: pip install 'streamgmm\[parquet\]'"):
         registry.implementation("sources", "parquet")
 
 

@@ -1,5 +1,6 @@
 """Signals: the first asks, the second ends; what the caller ignores or had before is left as it was."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -71,9 +72,12 @@ def test_other_threads_leave_the_handlers_alone():
 
 def test_term_unwinds_the_stack():
     unwound = []
-    with pytest.raises(SystemExit) as leaving, leaving_on_term():
-        try:
+
+    def work():
+        with leaving_on_term(), contextlib.ExitStack() as stack:
+            stack.callback(unwound.append, True)
             os.kill(os.getpid(), signal.SIGTERM)
-        finally:
-            unwound.append(True)
+
+    with pytest.raises(SystemExit) as leaving:
+        work()
     assert (leaving.value.code, unwound) == (143, [True])

@@ -81,20 +81,24 @@ def _refuse_depth(text: str, path: str | os.PathLike[str]) -> None:
 
 
 def _advice(text: str, said: str) -> str:
-    if "Cannot overwrite" in said or "twice" in said or "Cannot declare" in said or "Cannot mutate" in said:
+    if any(words in said for words in ("Cannot overwrite", "Cannot declare", "Cannot mutate")):
         return _first_place(text, said)
     line = _line_at(text, said)
-    if text.lstrip().startswith("{"):
-        return ". This looks like JSON: write key = value lines"
-    if text.startswith(("---", "%YAML")) or re.search(r"(?m)^\s*[\w-]+:(\s|$)", text) or "!!" in line:
-        return ". This looks like YAML: TOML is written key = value, with [tables]"
-    if re.search(r"=\s*(True|False|yes|no|on|off|None|null)\b", line):
-        return ". TOML spells truth values true and false, and has no null: leave the key out"
-    if re.search(r"=\s*[+-]?0\d", line):
-        return ". TOML numbers have no leading zeros"
-    if "Unescaped" in said:
-        return ". Text with backslashes goes into single quotes"
-    return ". Text goes into double quotes, on one line"
+    looks = (
+        (text.lstrip().startswith("{"), "This looks like JSON: write key = value lines"),
+        (_is_yaml(text, line), "This looks like YAML: TOML is written key = value, with [tables]"),
+        (
+            re.search(r"=\s*(True|False|yes|no|on|off|None|null)\b", line),
+            "TOML spells truth values true and false; for null leave the key out",
+        ),
+        (re.search(r"=\s*[+-]?0\d", line), "TOML numbers have no leading zeros"),
+        ("Unescaped" in said, "Text with backslashes goes into single quotes"),
+    )
+    return ". " + next((advice for is_so, advice in looks if is_so), "Text goes into double quotes, on one line")
+
+
+def _is_yaml(text: str, line: str) -> bool:
+    return text.startswith(("---", "%YAML")) or "!!" in line or re.search(r"(?m)^\s*[\w-]+:(\s|$)", text) is not None
 
 
 def _line_at(text: str, said: str) -> str:

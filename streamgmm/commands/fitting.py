@@ -4,6 +4,7 @@ __all__ = ["fit", "resume"]
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from streamgmm.checkpoint import Run
@@ -101,7 +102,7 @@ class _Passes:
 
 def _address(store: AnyPath) -> str:
     """Independent of the working folder of whoever resumes, and without a password: a run keeps no secrets."""
-    return redacted_words(str(store)) if "://" in str(store) else os.path.abspath(store)
+    return redacted_words(str(store)) if "://" in str(store) else str(Path(store).absolute())
 
 
 def _changed(run: Run, record: Mapping[str, Any], changes: Mapping[str, Any]) -> FitConfiguration:

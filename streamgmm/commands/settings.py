@@ -6,7 +6,7 @@ and all faults of a file are reported at once, each with its key path.
 
 __all__ = ["Given", "Setting", "Settings", "read_settings", "resolve"]
 
-import datetime
+import datetime as dt
 import math
 import os
 import re
@@ -126,13 +126,18 @@ def _faults(table: Mapping[str, Any]) -> list[str]:
 
 def _explain(fault: ErrorDetails) -> str:
     """One fault, with the key path, what TOML made of the value and what to write in its place."""
-    path, value, kind = ".".join(str(part) for part in fault["loc"]), fault["input"], fault["type"]
+    path, kind = ".".join(str(part) for part in fault["loc"]), fault["type"]
     if kind == "extra_forbidden":
         return f"unknown key {path!r}{_right_place(path)}"
     if kind in ("model_type", "list_type"):
         wanted = f"a table [{path}] with {', '.join(FitConfiguration.model_fields)}" if kind == "model_type" else "a list"
-        return f"{path}: expected {wanted}; found {_toml_type(value)}"
-    if isinstance(value, datetime.date | datetime.time):
+        return f"{path}: expected {wanted}; found {_toml_type(fault['input'])}"
+    return _of_value(path, fault["input"]) or _of_type(fault)
+
+
+def _of_value(path: str, value: Any) -> str:
+    """What is wrong with a value, whatever was wanted; nothing where that depends on the key."""
+    if isinstance(value, dt.date | dt.time):
         return f"{path}: TOML reads {value.isoformat()} as {_toml_type(value)}; write a number, or quote it if text is meant"
     if isinstance(value, float) and not math.isfinite(value):
         return f"{path} must be finite, got {value}"
@@ -140,7 +145,11 @@ def _explain(fault: ErrorDetails) -> str:
         return f'{path} must be text with a unit, such as "90s", "10min" or "2h"; got {value!r}, which TOML reads as {_toml_type(value)}'
     if path.startswith(("threads.", "local.")):
         return f'{path.split(".")[0]} must be a whole number or "auto", got {value!r}'
-    return explain(fault, _known()) + (f" (TOML reads {_toml_type(value)})" if kind in NOT_OF_TYPE else "")
+    return ""
+
+
+def _of_type(fault: ErrorDetails) -> str:
+    return explain(fault, _known()) + (f" (TOML reads {_toml_type(fault['input'])})" if fault["type"] in NOT_OF_TYPE else "")
 
 
 def _right_place(path: str) -> str:
@@ -160,9 +169,9 @@ def _toml_type(value: Any) -> str:
         (int, "an integer"),
         (float, "a float"),
         (str, "text"),
-        (datetime.datetime, "a date and time"),
-        (datetime.date, "a date"),
-        (datetime.time, "a local time"),
+        (dt.datetime, "a date and time"),
+        (dt.date, "a date"),
+        (dt.time, "a local time"),
         (list, "a list"),
         (dict, "a table"),
     )

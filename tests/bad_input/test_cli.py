@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 
 import dask
 import pytest
@@ -91,7 +90,13 @@ def test_c2_an_integer_is_taken_for_a_float_and_all_faults_are_told_at_once(conf
 
 @pytest.mark.parametrize(
     ("value", "said"),
-    [("12:30:00", "a local time"), ("2020-01-01", "a date"), ("2020-01-01T00:00:00Z", "a date and time"), ("nan", "finite"), ("-inf", "finite")],
+    [
+        ("12:30:00", "a local time"),
+        ("2020-01-01", "a date"),
+        ("2020-01-01T00:00:00Z", "a date and time"),
+        ("nan", "finite"),
+        ("-inf", "finite"),
+    ],
 )
 @pytest.mark.parametrize("key", ["tol", "deadline"])
 def test_c3_legal_toml_that_is_no_number(refused, key, value, said):
@@ -166,18 +171,15 @@ def test_c7_limits_before_parsing(refused, text, said):
 @pytest.mark.parametrize(
     "text", [b'"' + b'\\"' * 400_000, b"'''" + b"a'" * 400_000, b'a = """' + b'\\"""' * 200_000, b"a" * 1_000_000, b"a = 1 " * 170_000]
 )
+@pytest.mark.timeout(100)  # quadratic work would take minutes
 def test_c7_hostile_text_takes_no_time(refused, text):
-    began = time.process_time()
     refused(text)
-    assert time.process_time() - began < 20  # a guard against quadratic work, which would take minutes; no measure of speed
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n\n", "[project]\nname = 'x'", "fit = 3", "[[fit]]\ntol = 1", "fit = ['a']"])
 def test_c8_no_settings_or_no_table(refused, text):
     err = refused(text)
-    if not text.strip("# nothing\n"):
-        assert "expected a table [fit] with n_components" in err
-    elif "project" in text:
+    if "project" in text:
         assert all(key in err for key in KNOWN_KEYS)
     else:
         assert "expected a table [fit] with n_components" in err
@@ -314,14 +316,16 @@ def test_c18_fresh_start_in_a_folder_with_a_run(shell, stars, tmp_path):
 
 def test_c19_stdout_closed_early(stars, tmp_path, shell):
     assert shell("fit", stars, "--run", tmp_path / "run", *FIT)[0] == 0
-    process = spawn("sample", tmp_path / "run", "-n", 2_000_000)
-    assert process.stdout.readline().startswith("pm_ra")
-    process.stdout.close()
-    assert process.stderr.read() == ""
-    assert process.wait(timeout=60) in (0, 141)
+    with spawn("sample", tmp_path / "run", "-n", 2_000_000) as process:
+        assert process.stdout.readline().startswith("pm_ra")
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode in (0, 141)
 
 
-@pytest.mark.parametrize("changes", [{"NO_COLOR": "1"}, {"COLUMNS": "20"}, {"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}])
+@pytest.mark.parametrize(
+    "changes", [{"NO_COLOR": "1"}, {"COLUMNS": "20"}, {"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}]
+)
 def test_c20_no_terminal_no_colours_narrow_or_not_utf_8(tmp_path, changes):
     store = write_store(tmp_path / "s.zarr", {"größe\N{SNOWMAN}": survey_rows(50)["mag"]}, {"größe\N{SNOWMAN}": "µas"})
     command = [sys.executable, "-c", "from streamgmm.cli import main; main()", "inspect", str(store)]
