@@ -16,7 +16,7 @@ import re
 import shutil
 import socket
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -110,8 +110,8 @@ class Run:
         """
         assert self._lock is not None
         with storage_errors(self.folder):
-            for number in self.numbers():
-                (self.commits / f"{number:06d}.zip").unlink()
+            for path in self.commits.iterdir():
+                path.unlink()
             if self.model_path.exists():
                 shutil.rmtree(self.model_path)
             for path in (self.events_path, self.folder / "run.json"):
@@ -183,7 +183,7 @@ class Run:
 
         Raises CheckpointCorruptError where there are commits and none verifies.
         """
-        faults = []
+        faults: dict[Path, str] = {}
         for number in reversed(self.numbers()):
             path = self.commits / f"{number:06d}.zip"
             try:
@@ -191,12 +191,14 @@ class Run:
             except (CheckpointVersionError, SecurityError):
                 raise
             except (CheckpointError, OSError) as error:
-                faults.append(f"{path.name}: {error}")
+                faults[path] = f"{path.name}: {error}"
                 observe(Event("warning", f"commit {path} is broken and stepped over: {error}", {"commit": number}))
             else:
+                self._set_aside(faults)
                 return self._last
-        if faults:
-            raise CheckpointCorruptError(f"no commit of {self.folder} verifies: {'; '.join(faults)}. Start again in a new run folder.")
+        if faults:  # they keep their names: a run of which nothing is left must not look like a new one
+            listed = "; ".join(faults.values())
+            raise CheckpointCorruptError(f"no commit of {self.folder} verifies: {listed}. Start again in a new run folder.")
         return None
 
     def numbers(self) -> list[int]:
@@ -204,6 +206,12 @@ class Run:
         if not self.commits.is_dir():
             return []
         return sorted(int(match[1]) for entry in self.commits.iterdir() if (match := COMMIT_NAME.fullmatch(entry.name)))
+
+    def _set_aside(self, broken: Iterable[Path]) -> None:
+        """Broken commits keep their bytes under another name, where they do not count among the good ones that are kept."""
+        for path in broken if self._lock is not None else ():
+            with contextlib.suppress(OSError):
+                path.rename(path.with_suffix(".broken"))
 
     def _publish(self, target: Path, raw: bytes) -> None:
         """Write, sync, link under a name that nobody has, sync the folder: all or nothing, whoever else tries."""

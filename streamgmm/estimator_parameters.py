@@ -55,6 +55,8 @@ def seed_of(random_state: Any, run: Run | None) -> int:
             raise ConfigError(f"random_state must be from 0 to 2**63 - 1, got {random_state}")
         return int(random_state)
     if isinstance(random_state, np.random.Generator):
+        if run is not None and run.exists:
+            return _recorded_seed(run)
         return int(random_state.integers(LARGEST_SEED))
     if random_state is np.random or isinstance(random_state, np.random.RandomState):
         if run is not None:

@@ -16,7 +16,7 @@ import numpy as np
 from streamgmm.block import Block
 from streamgmm.components._gaussian import AbstractGaussian
 from streamgmm.em import MixtureStatistics, Repair, e_step, merge_all
-from streamgmm.errors import DataError, NumericalError
+from streamgmm.errors import DataChangedError, DataError, NondeterminismError, NumericalError
 from streamgmm.events import Event, ignore
 from streamgmm.executors.base import AbstractExecutor, never
 from streamgmm.initialisers._sample import Sample, draw_sample
@@ -32,6 +32,7 @@ from streamgmm.stopping import Stopping
 Observer = Callable[[Event], None]
 
 REPAIRS_A_COMPONENT = 3  # a component that falls again after so many reseeds is left to the floor
+SAME_MEAN, ROUNDING = 1e-9, 1e-13  # of a column's deviation, and of its mean: what the order of additions can do is far less
 FALL = 1e-9  # relative: a larger fall of the likelihood without a repair is reported
 
 
@@ -179,13 +180,13 @@ def _one_pass(
 
 
 def _advance(problem: FitProblem, state: FitState, statistics: tuple[MixtureStatistics, ...], observe: Observer) -> FitState:
+    columns = _columns_of(problem, state, statistics[0])
     contenders = list(state.contenders)
     for contender, mine in zip(state.active, statistics, strict=True):
         contenders[contender.start] = _advance_one(problem, contender, mine, state.passes + 1, observe)
     first = statistics[0]
-    state = replace(
-        state, contenders=tuple(contenders), passes=state.passes + 1, rows=first.rows, skipped=first.skipped, weight=first.weight
-    )
+    read = {"rows": first.rows, "skipped": first.skipped, "weight": first.weight, **columns}
+    state = replace(state, contenders=tuple(contenders), passes=state.passes + 1, **read)
     best = state.best
     details = {"pass": state.passes, "log_likelihood": best.log_likelihood, "rows": state.rows, "skipped": state.skipped}
     change = best.log_likelihoods[-1] - best.log_likelihoods[-2] if len(best.log_likelihoods) > 1 else None
@@ -194,6 +195,30 @@ def _advance(problem: FitProblem, state: FitState, statistics: tuple[MixtureStat
     if state.skipped and state.passes == 1:
         observe(Event("skipped", f"{state.skipped:,} rows with missing values are left out", {"rows": state.skipped}))
     return state
+
+
+def _columns_of(problem: FitProblem, state: FitState, statistics: MixtureStatistics) -> dict[str, tuple[float, ...]]:
+    """Mean and deviation of every column over the rows of this pass: no parameter enters them, so they are the same in every pass.
+
+    Raises DataChangedError, or NondeterminismError where the rows are computed anew at each read, when they are not.
+    """
+    if statistics.weight <= 0 or not statistics.components.is_finite():
+        return {}  # the M-step says what is wrong
+    means, deviations = state.active[0].mixture.components.column_moments(statistics.components)
+    changed = ""
+    if state.passes and (statistics.rows, statistics.skipped) != (state.rows, state.skipped):
+        was = f"{state.rows} rows and {state.skipped} left out"
+        changed = f"the pass before read {was}, this one {statistics.rows} and {statistics.skipped}"
+    elif state.column_means:
+        before = np.array(state.column_means)
+        allowed = SAME_MEAN * np.array(state.column_deviations) + ROUNDING * np.abs(before)
+        for j in np.flatnonzero(~(np.abs(means - before) <= allowed))[:1]:
+            changed = f"the mean of column {problem.source.feature_names[j]!r} was {before[j]!r} in the pass before and is {means[j]!r} now"
+    if changed and problem.source.computed:
+        raise NondeterminismError(f"the rows differ from pass to pass: {changed}. Persist the Dask graph, or store its rows first.")
+    if changed:
+        raise DataChangedError(f"the rows have changed since the pass before: {changed}. Use a new run folder for the new rows.")
+    return {"column_means": tuple(float(m) for m in means), "column_deviations": tuple(float(s) for s in deviations)}
 
 
 def _advance_one(problem: FitProblem, contender: Contender, statistics: MixtureStatistics, number: int, observe: Observer) -> Contender:

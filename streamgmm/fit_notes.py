@@ -31,7 +31,7 @@ class FitNotes:
         """Take one event."""
         if event.kind in REPAIRS:
             self.repairs.append(event)
-        elif event.kind == "warning":
+        elif event.kind in ("warning", "fall"):
             self.cautions.append(event)
         if self._lines is not None and not (event.kind == "pass" and event.details["pass"] % self.interval):
             self._lines(event)

@@ -78,9 +78,10 @@ class Job:
             if run.exists:
                 run.check_same(self.record(), MAY_CHANGE)
                 self._refuse_other_start(run)
+                state = self._state_of(run)
             else:
+                state = self.first_state()  # what it refuses leaves no run behind
                 run.start(self.record())
-            state = self._state_of(run)
             result = self._loop(state, run) if state.outcome is None else FitResult(state.best.mixture, state.outcome, state)
             self._finish(run, result)
         return result

@@ -3,7 +3,20 @@
 A packed triangle holds the lower half of a symmetric or lower triangular matrix row by row: entry (j, i), i <= j, at j(j+1)/2 + i.
 """
 
-__all__ = ["cholesky", "eigh", "from_eigen", "invert_lower", "log_det_lower", "pack", "packed_size", "unpack_lower", "unpack_symmetric"]
+__all__ = [
+    "cholesky",
+    "eigh",
+    "from_eigen",
+    "gram",
+    "invert_lower",
+    "largest_eigenvalues",
+    "log_det_lower",
+    "pack",
+    "packed_size",
+    "times_transposed",
+    "unpack_lower",
+    "unpack_symmetric",
+]
 
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
@@ -109,6 +122,27 @@ def from_eigen(values: ArrayD, vectors: ArrayDD) -> ArrayDD:
     """The symmetric matrix (D D) of these eigenvalues and eigenvectors."""
     with _one_thread(len(values)):
         return (vectors * values) @ vectors.T
+
+
+def gram(factors: FloatArray) -> FloatArray:
+    """F^T F for every factor (K D D)."""
+    with _one_thread(factors.shape[-1]):
+        product: FloatArray = factors.transpose(0, 2, 1) @ factors
+    return product
+
+
+def largest_eigenvalues(matrices: FloatArray) -> ArrayK:
+    """Largest eigenvalues (K) of symmetric matrices (K D D)."""
+    with _one_thread(matrices.shape[-1]):
+        values: ArrayK = np.linalg.eigvalsh(matrices)[:, -1]
+    return values
+
+
+def times_transposed(rows: FloatArray, matrix: ArrayDD) -> FloatArray:
+    """Rows (n D) times the transpose of a matrix (D D)."""
+    with threadpool_limits(1):  # the number of rows, too, makes the algebra parallel
+        product: FloatArray = rows @ matrix.T
+    return product
 
 
 def log_det_lower(factors: FloatArray) -> ArrayK:

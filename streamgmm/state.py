@@ -57,7 +57,7 @@ class Contender:
 
 @dataclass(frozen=True, eq=False)
 class FitState:
-    """After `passes` passes. rows, skipped, weight: of the last pass."""
+    """After `passes` passes. rows, skipped, weight, column_means, column_deviations: of the rows that the last pass read."""
 
     contenders: tuple[Contender, ...]
     passes: int = 0
@@ -65,6 +65,8 @@ class FitState:
     skipped: int = 0
     weight: float = 0.0
     outcome: Outcome | None = None
+    column_means: tuple[float, ...] = ()
+    column_deviations: tuple[float, ...] = ()
 
     @property
     def active(self) -> tuple[Contender, ...]:
@@ -86,6 +88,8 @@ class FitState:
         for i, contender in enumerate(self.contenders):
             named = {**contender.mixture.to_arrays(), "log_likelihoods": np.array(contender.log_likelihoods, np.float64)}
             arrays |= {f"contender_{i}_{name}": np.asarray(value, np.float64) for name, value in named.items()}
+        for name in ("column_means", "column_deviations"):
+            arrays[name] = np.array(getattr(self, name), np.float64)
         return arrays, {
             "passes": self.passes,
             "rows": self.rows,
@@ -101,10 +105,11 @@ class FitState:
         try:
             contenders = tuple(_contender(i, described, arrays) for i, described in enumerate(record["contenders"]))
             outcome = None if record["outcome"] is None else Outcome[str(record["outcome"]).upper()]
+            columns = [tuple(float(value) for value in arrays[name]) for name in ("column_means", "column_deviations")]
             numbers = (int(record["passes"]), int(record["rows"]), int(record["skipped"]), float(record["weight"]))
         except (KeyError, TypeError, ValueError, ArithmeticError) as error:
             raise CheckpointError(f"the fit state does not fit its description: {error}") from error
-        return cls(contenders, *numbers, outcome)
+        return cls(contenders, *numbers, outcome, *columns)
 
 
 def _describe(contender: Contender) -> dict[str, Any]:

@@ -217,7 +217,7 @@ def _show_ingest(result: Facts, console: Console) -> None:
             ("store", result["store"]),
             ("rows", f"{result['rows']:,}"),
             ("on disk", human_bytes(result["bytes"])),
-            *((f"left out: {name}", reason) for name, reason in result["left_out"].items()),
+            *((f"left out: {name!r}", reason) for name, reason in result["left_out"].items()),
         ],
     )
     console.print()

@@ -1,11 +1,17 @@
 """Shared fixtures and the settings of hypothesis."""
 
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 from threadpoolctl import threadpool_limits
+
+# A shell that runs the tests in the background has them, and the programs they start, ignore these; the tests of signals want them.
+for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _handler)
 
 # The first example of a test may wait for a kernel to be compiled: no deadline. Derandomised: a failure comes back on every machine.
 settings.register_profile(

@@ -13,7 +13,7 @@ import pytest
 from streamgmm.cli import main
 from streamgmm.column_store import ColumnStoreWriter
 
-PROGRAM = [sys.executable, "-c", "from streamgmm.cli import main; main()"]
+PROGRAM = [sys.executable, "-m", "streamgmm"]
 UNITS = {"pm_ra": "mas/yr", "pm_dec": "mas/yr", "mag": "mag"}
 
 

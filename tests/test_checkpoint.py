@@ -207,3 +207,15 @@ def test_a_file_where_the_folder_should_be(tmp_path):
     (tmp_path / "run").write_text("")
     with pytest.raises(StorageError), Run(tmp_path / "run"):
         pass
+
+
+def test_broken_commits_do_not_count_among_the_good_ones_that_are_kept(run):
+    for passes in range(1, 7):
+        run.commit(state_after(passes))
+    for number in (5, 6):
+        damage(run.commits / f"{number:06d}.zip", "cut")
+    assert same(run.latest().state, state_after(4))
+    run.commit(state_after(7))
+    damage(run.commits / "000005.zip", "cut")
+    assert same(run.latest().state, state_after(4))
+    assert sorted(path.name for path in run.commits.glob("*.broken")) == ["000005.broken", "000006.broken"]

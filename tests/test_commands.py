@@ -2,12 +2,15 @@
 
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import zarr
 
+from benchmarks.processes import ROOT
 from streamgmm import commands
 from streamgmm.commands.making import QUICKSTART_FIT
 from streamgmm.commands.where import Where
@@ -24,7 +27,7 @@ from streamgmm.errors import (
 from streamgmm.model_file import load_model, model_hash
 from streamgmm.sources import open_source
 from streamgmm.wording import strict_values
-from tests.running import UNITS, survey_rows, write_store
+from tests.running import UNITS, environment, survey_rows, write_store
 
 N_ROWS = 3000
 FIT = {"n_components": 3, "init": "random", "tol": 1e-6, "block_rows": 512, "missing": "skip", "where": Where(executor="serial")}
@@ -106,6 +109,14 @@ def test_overwrite_begins_anew(store, tmp_path):
     assert facts["passes_made"] == facts["passes"]
     events = (tmp_path / "run" / "events.jsonl").read_text()
     assert "is complete" not in events
+
+
+def test_overwrite_deletes_nothing_that_is_no_run(store, tmp_path):
+    (tmp_path / "run" / "model.zarr").mkdir(parents=True)
+    (tmp_path / "run" / "model.zarr" / "mine").write_text("precious")
+    with pytest.raises(ConfigError, match="no run that made it"):
+        commands.fit(store, tmp_path / "run", **FIT, overwrite=True)
+    assert (tmp_path / "run" / "model.zarr" / "mine").read_text() == "precious"
 
 
 def test_a_cleared_run_that_was_killed_half_way_can_be_cleared_again(store, tmp_path):
@@ -210,6 +221,28 @@ def test_the_bound_is_the_sum_of_its_parts_and_grows_with_what_it_depends_on(fin
     assert bound(n_init=5)["statistics"] > parts["statistics"]
     assert bound(covariance_type="diag")["statistics"] < parts["statistics"]
     assert bound(features=["mag"])["sample_for_starts"] < parts["sample_for_starts"]
+
+
+@pytest.mark.memory
+@pytest.mark.parametrize("options", [("--executor", "serial"), ("--threads", 2)], ids=["serial", "threads"])
+def test_the_bound_holds(tmp_path, options):
+    store = write_store(tmp_path / "stars.zarr", survey_rows(1_000_000), chunk_rows=131_072)
+    code = (
+        "import sys\nfrom benchmarks.processes import peak_bytes\nfrom streamgmm.cli import main\n"
+        "try:\n    main(sys.argv[1:])\nfinally:\n    print(peak_bytes())"
+    )
+    words = [store, "-k", 16, *options, "--max-iter", 2]
+    run = subprocess.run(
+        [sys.executable, "-c", code, "fit", *map(str, words), "--run", str(tmp_path / "run"), "--quiet", "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+        env=environment(),
+    )
+    peak = int(run.stdout.splitlines()[-1])
+    where = Where(executor="serial") if "serial" in options else Where(threads=2)
+    assert peak < commands.plan(store, n_components=16, where=where)["memory_per_worker"]["bound"]
 
 
 def test_plan_of_a_cluster_starts_none_and_tells_worker_and_driver_apart(finished, monkeypatch):

@@ -39,6 +39,8 @@ def checked_run_folder(run: str | os.PathLike[str], store: str | os.PathLike[str
         raise ConfigError(f"run folder {resolved} and store {rows} overlap; choose a run folder beside the store")
     if (resolved / "zarr.json").exists() or (resolved / ".zgroup").exists() or (resolved / ".zarray").exists():
         raise ConfigError(f"run folder {resolved} holds a Zarr store; choose another folder")
+    if (resolved / "model.zarr").exists() and not (resolved / "run.json").exists():
+        raise ConfigError(f"run folder {resolved} holds a model.zarr, but no run that made it; choose another folder")
     with storage_errors(folder):
         _refuse_unwritable(resolved)
     return folder

@@ -48,7 +48,7 @@ def fit(
     source = open_table(store, features, weight, configuration.missing, configuration.block_rows)
     location = {"store": _address(store), "features": None if features is None else list(features), "weight": weight}
     opened = Run(folder)
-    if overwrite:
+    if overwrite and opened.exists:
         with opened:
             opened.clear()
     return _fit_in(opened, source, configuration, location, where or Where(), resume, observe, stop_requested)

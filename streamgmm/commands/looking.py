@@ -3,6 +3,7 @@
 __all__ = ["inspect"]
 
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -42,15 +43,15 @@ def _model_file_facts(path: Path, *, correlations: bool) -> dict[str, Any]:
 
 
 def _run_facts(run: Run, *, correlations: bool) -> dict[str, Any]:
-    record, warnings = run.record(), _Warnings()
-    commit = run.latest(warnings)
+    record, seen = run.record(), _Warnings()
+    commit = run.latest(seen)
     facts: dict[str, Any] = {
         "path": str(run.folder),
         "configuration": record.get("configuration"),
         "location": record.get("location"),
         "source": record.get("source"),
         "commits": run.numbers(),
-        "warnings": warnings.messages,
+        "warnings": seen.messages,
         "outcome": None,
         "passes": 0,
         "log_likelihoods": [],
@@ -102,7 +103,9 @@ def _store_facts(path: AnyPath) -> dict[str, Any]:
     store = open_store(location) if is_folder and not _is_parquet(location) else None
     node = None if store is None else node_at(store, "")
     if store is None or node is None:
-        return {"path": location.shown, "format": "parquet", **describe_source(open_table(path))}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what would be converted for a fit is of no interest here
+            return {"path": location.shown, "format": "parquet", **describe_source(open_table(path))}
     if node.is_array:
         return {"path": location.shown, "format": f"zarr v{node.zarr_format} array", **_array_facts(node, location.shown)}
     nodes = {name: found for name, found in nodes_at(store, "", member_names(store, "")).items() if found.is_array}

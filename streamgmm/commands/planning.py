@@ -25,9 +25,10 @@ from streamgmm.sources._row_cache import BYTES_KEPT
 from streamgmm.sources.base import AbstractSource
 
 # Peak of a process that fits a table of 1,000 rows and compiles the kernels itself (Linux x86-64, Python 3.11, numpy 2.4, numba 0.68,
-# scikit-learn 1.9, zarr 3.1): 380 MB; of a Dask worker doing the same: 330 MB.
+# scikit-learn 1.9, zarr 3.1): 380 MB; of a Dask worker doing the same: 330 MB; of a process with client, scheduler and no rows: 420 MB.
 PROCESS_BYTES = 400_000_000
 WORKER_BYTES = 350_000_000
+DRIVER_BYTES = 450_000_000
 SAMPLE_COPIES = 6  # rows as drawn, joined, standardised, and what k-means makes of them
 EXP_AND_SUMS = 35  # floating-point operations of a row and component that do not depend on d
 
@@ -119,7 +120,7 @@ def _memory(source: AbstractSource, shapes: Shapes, window: Window, *, driver: b
 
 def _memory_of_driver(shapes: Shapes) -> dict[str, int]:
     parts = {
-        "interpreter_and_libraries": PROCESS_BYTES,
+        "interpreter_and_libraries": DRIVER_BYTES,
         "statistics": _statistics(shapes, 2),
         "sample_for_starts": _sample(shapes) + 3 * shapes.block_rows * 8 * (2 * shapes.d + 2),
     }
@@ -154,7 +155,7 @@ def flops_per_row(structure: Structure, d: int) -> int:
 
 def _remarks(source: AbstractSource) -> list[str]:
     said, block, read = [], source.block_rows, source.rows_per_read
-    if block % read and read % block:
+    if block % read and read % block and (source.n_rows is None or source.n_rows > max(block, read)):
         said.append(
             f"the store gives {read:,} rows at a time and blocks have {block:,}: neither is a multiple of the other, so a chunk between two"
             f" spans is decoded twice on a cluster. Blocks of {_block_rows_for(read):,} rows (--block-rows) would fit."

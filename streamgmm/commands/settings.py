@@ -144,7 +144,7 @@ def _of_value(path: str, value: Any) -> str:
     if path == "fit.deadline":
         return f'{path} must be text with a unit, such as "90s", "10min" or "2h"; got {value!r}, which TOML reads as {_toml_type(value)}'
     if path.startswith(("threads.", "local.")):
-        return f'{path.split(".")[0]} must be a whole number or "auto", got {value!r}'
+        return f'{path.partition(".")[0]} must be a whole number or "auto", got {value!r}'
     return ""
 
 

@@ -7,28 +7,25 @@ __all__ = ["Where"]
 
 import contextlib
 import importlib
-import ipaddress
 import json
 import logging
 import os
-import stat
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
-from urllib.parse import urlsplit
 
 import dask
 from dask.system import cpu_count
 
-from streamgmm.errors import ConfigError, SecurityError, nearest
+from streamgmm.errors import ConfigError, nearest
+from streamgmm.executors._address import check_address
 from streamgmm.executors.base import AbstractExecutor
 from streamgmm.executors.serial import Serial
 from streamgmm.executors.threads import Threads
 
 HERE = ("serial", "threads")
-ENCRYPTED = ("tls", "wss")
 MOST_A_CORE = 4
 LARGEST_SCHEDULER_FILE = 1 << 20
 
@@ -79,7 +76,7 @@ class Where:
         """Address of the scheduler, checked. Raises SecurityError, ConfigError."""
         found = _address_in(Path(self.scheduler_file)) if self.scheduler_file is not None else self.scheduler
         if found is not None:
-            _check_address(found, insecure=self.insecure_cluster)
+            check_address(found, insecure=self.insecure_cluster)
         return found
 
     @contextlib.contextmanager
@@ -98,7 +95,7 @@ class Where:
 
 def _on_cluster(address: str) -> Iterator[AbstractExecutor]:
     # distributed takes half a second to import: only those who use a cluster pay for it.
-    executor = importlib.import_module("streamgmm.executors.dask_distributed").DaskDistributed(address)
+    executor = importlib.import_module("streamgmm.executors.dask_distributed").DaskDistributed(address, insecure=True)
     try:
         yield executor
     finally:
@@ -154,37 +151,3 @@ def _address_in(path: Path) -> str:
     if not isinstance(address, str):
         raise ConfigError(f"{path} is not a scheduler file: its address is {type(address).__name__}, not text")
     return address
-
-
-def _check_address(address: str, *, insecure: bool) -> None:
-    parts = urlsplit(address if "://" in address else f"tcp://{address}")
-    try:
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host, port = None, None
-    if not host or port is None:
-        raise ConfigError(f"scheduler address {address!r} is not of the form tls://host:8786 or tcp://127.0.0.1:8786")
-    if parts.scheme in ENCRYPTED:
-        _refuse_open_key()
-    elif not (insecure or _is_loopback(host)):
-        raise SecurityError(
-            f"scheduler {address}: {parts.scheme}:// is unencrypted and unauthenticated: anyone who reaches it can run code as you. Use a"
-            " tls:// scheduler, or --insecure-cluster (insecure_cluster=True) on a network that you trust"
-        )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _refuse_open_key() -> None:
-    """The private key that dask's configuration names must be readable by its owner alone."""
-    key = dask.config.get("distributed.comm.tls.client.key", None)
-    if key is None or not Path(key).is_file():
-        return  # distributed says what it needs
-    mode = stat.S_IMODE(Path(key).stat().st_mode)
-    if mode & 0o077:
-        raise SecurityError(f"private key {key} has mode {mode:04o}: others can read it; wanted is 0600 (chmod 600 {key})")

@@ -22,7 +22,18 @@ from streamgmm.components.base import AbstractComponents
 from streamgmm.errors import ConfigError
 from streamgmm.kernels import e_step as kernels
 from streamgmm.kernels.dispatch import dims_of
-from streamgmm.linalg import cholesky, eigh, invert_lower, log_det_lower, pack, packed_size, unpack_symmetric
+from streamgmm.linalg import (
+    cholesky,
+    eigh,
+    gram,
+    invert_lower,
+    largest_eigenvalues,
+    log_det_lower,
+    pack,
+    packed_size,
+    times_transposed,
+    unpack_symmetric,
+)
 from streamgmm.regularisation import RESOLUTION, Fault, Regularisation, lift_dense, lift_diagonal
 from streamgmm.statistics import Statistics, reference, summed
 
@@ -212,6 +223,12 @@ class AbstractGaussian(AbstractComponents):
         added: FloatArray = covariances + np.where(alive.reshape(-1, *[1] * (covariances.ndim - 1)), ridge, 0.0)
         return added
 
+    def column_moments(self, statistics: Statistics) -> tuple[ArrayD, ArrayD]:
+        """See the base class."""
+        moments = cast(GaussianMoments, statistics)
+        mean = (moments.first + moments.n[:, None] * moments.centre).sum(axis=0) / moments.n.sum()
+        return mean, np.sqrt(self._column_variances(moments))
+
     def _column_variances(self, moments: GaussianMoments) -> ArrayD:
         """Variance of each column over all rows (D), from the statistics; for isotropic ones their mean, repeated."""
         total, d = float(moments.n.sum()), self.n_features
@@ -279,7 +296,7 @@ class AbstractGaussian(AbstractComponents):
 
     def extent(self) -> ArrayK:
         """Largest standard deviation (K) along any direction."""
-        largest = np.linalg.eigvalsh(self._stacked)[:, -1] if self.structure.dense else self._stacked.max(axis=1)
+        largest = largest_eigenvalues(self._stacked) if self.structure.dense else self._stacked.max(axis=1)
         result: ArrayK = np.sqrt(np.broadcast_to(largest, (self.n_components,)))
         return result
 
@@ -294,7 +311,7 @@ class AbstractGaussian(AbstractComponents):
         out = np.empty_like(noise)
         for k in range(self.n_components):
             mine = labels == k
-            out[mine] = self.means[k] + noise[mine] @ factors[0 if self.structure.shared else k].T
+            out[mine] = self.means[k] + times_transposed(noise[mine], factors[0 if self.structure.shared else k])
         return out
 
     def precision_cholesky(self) -> FloatArray:
@@ -304,8 +321,7 @@ class AbstractGaussian(AbstractComponents):
 
     def precisions(self) -> FloatArray:
         """Inverse covariances, in the family's own shape."""
-        w = self.whitening
-        stacked = w.transpose(0, 2, 1) @ w if self.structure.dense else w**2
+        stacked = gram(self.whitening) if self.structure.dense else self.whitening**2
         return stacked.reshape(self.covariances.shape)
 
     def dense_covariances(self) -> FloatArray:
@@ -333,7 +349,7 @@ class AbstractGaussian(AbstractComponents):
         s = cls.structure
         stacked = covariances if s.dense else np.diagonal(covariances, axis1=1, axis2=2)
         if s.shared:
-            stacked = np.tensordot(weights, stacked, axes=1)[None]
+            stacked = (weights.reshape(-1, *[1] * (stacked.ndim - 1)) * stacked).sum(axis=0, keepdims=True)
         if s.isotropic:
             stacked = stacked.mean(axis=-1, keepdims=True)
         return cls(np.ascontiguousarray(means), np.ascontiguousarray(stacked).reshape(cls.covariance_shape(*means.shape)))
@@ -345,7 +361,7 @@ class AbstractGaussian(AbstractComponents):
             return cls(means, 1 / precisions)
         d = means.shape[1]
         inverse = invert_lower(cholesky(precisions.reshape(-1, d, d)))
-        return cls(means, (inverse.transpose(0, 2, 1) @ inverse).reshape(precisions.shape))
+        return cls(means, gram(inverse).reshape(precisions.shape))
 
 
 def _most_lifted(before: FloatArray, after: FloatArray, scale: ArrayD) -> int:

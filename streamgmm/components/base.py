@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from streamgmm.arrays import ArrayK, ArrayN, ArrayND, ArrayNK, FloatArray
+from streamgmm.arrays import ArrayD, ArrayK, ArrayN, ArrayND, ArrayNK, FloatArray
 from streamgmm.regularisation import Fault, Regularisation
 from streamgmm.statistics import Statistics
 
@@ -49,6 +49,10 @@ class AbstractComponents(ABC):
     @abstractmethod
     def counts(self, statistics: Statistics) -> ArrayK:
         """Sums of weighted responsibilities (K)."""
+
+    @abstractmethod
+    def column_moments(self, statistics: Statistics) -> tuple[ArrayD, ArrayD]:
+        """Mean and standard deviation of each column (D) over all rows: they do not depend on the parameters."""
 
     @abstractmethod
     def maximise(self, statistics: Statistics, regularisation: Regularisation) -> tuple[Self, tuple[Fault, ...]]:

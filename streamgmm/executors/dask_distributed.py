@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from streamgmm.block import Block
 from streamgmm.errors import ClusterError, ConfigError, DataError, NoWorkersError, PoisonBlockError, SchedulerLostError, StreamGMMError
+from streamgmm.executors._address import check_address
 from streamgmm.executors.base import AbstractExecutor, BlockFunction, Merge
 from streamgmm.reduce import Span, TreeReducer, spans
 from streamgmm.sources.base import AbstractSource
@@ -33,12 +34,22 @@ class DaskDistributed(AbstractExecutor):
     """Computes on the cluster of a client, of an address, or of the current client.
 
     client: distributed.Client, a scheduler address, or None for the current client. timeout: seconds to wait for the first worker.
+    insecure: accept an address off this machine whose traffic is neither encrypted nor authenticated.
     stall_timeout: seconds without any finished span after which the fit stops with ClusterError.
     """
 
     name = "dask_distributed"
 
-    def __init__(self, client: "distributed.Client | str | None" = None, *, timeout: float = 60.0, stall_timeout: float = 300.0) -> None:
+    def __init__(
+        self,
+        client: "distributed.Client | str | None" = None,
+        *,
+        timeout: float = 60.0,
+        stall_timeout: float = 300.0,
+        insecure: bool = False,
+    ) -> None:
+        if isinstance(client, str):
+            check_address(client, insecure=insecure)
         self._client = _find_client(client, timeout)
         self._timeout, self._stall_timeout = timeout, stall_timeout
         self._wait_for_workers()
@@ -164,5 +175,5 @@ def _find_client(client: "distributed.Client | str | None", timeout: float) -> "
         raise ConfigError(f"client must be a distributed.Client, a scheduler address or None, got {type(client).__name__}")
     try:
         return distributed.Client(client, timeout=timeout, set_as_default=False)
-    except (OSError, TimeoutError, ValueError) as error:
-        raise ClusterError(f"no Dask scheduler answered at {client!r} within {timeout:g} s: {error}") from error
+    except Exception as error:  # whatever answers there may send anything
+        raise ClusterError(f"no Dask scheduler answered at {client!r} within {timeout:g} s: {type(error).__name__}: {error}") from error

@@ -122,16 +122,17 @@ def mixture_of_labels(family: type[AbstractGaussian], sample: Sample, labels: np
     with threadpool_limits(1):  # the same bits whatever the number of threads
         for k in range(n_components):
             rows = labels == k
-            shares[k], means[k], covariances[k] = _group(sample.z[rows], sample.weight[rows], sample)
+            if rows.any():
+                shares[k], means[k], covariances[k] = _group(sample.z[rows], sample.weight[rows])
+            else:  # a row of its own, as wide as the table: two empty groups in one place would stay together for ever
+                shares[k], means[k], covariances[k] = sample.weight.min(), sample.z[k * len(sample.z) // n_components], np.eye(d)
     shares /= shares.sum()
     components = family.from_dense(sample.mean + means * sample.scale, covariances * sample.scale * sample.scale[:, None], shares)
     return Mixture(components, FreeWeights(shares))
 
 
-def _group(z: ArrayND, weight: ArrayN, sample: Sample) -> tuple[float, ArrayD, FloatArray]:
+def _group(z: ArrayND, weight: ArrayN) -> tuple[float, ArrayD, FloatArray]:
     n, d = z.shape
-    if n == 0:  # an empty group starts as wide as the table with the weight of one row
-        return float(sample.weight.min()), np.zeros(d), np.eye(d)
     mean = np.average(z, axis=0, weights=weight)
     difference = z - mean
     covariance = (difference * weight[:, None]).T @ difference / weight.sum()

@@ -2,8 +2,11 @@
 
 __all__ = ["KMeans"]
 
+import warnings
+
 import numpy as np
 import sklearn.cluster
+from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from streamgmm.components._gaussian import AbstractGaussian
@@ -24,5 +27,7 @@ class KMeans(AbstractInitialiser):
         with threadpool_limits(1):  # the same bits whatever the number of threads
             n_init = min(max(AFFORDABLE_ROWS // len(sample.z), 1), 10)
             model = sklearn.cluster.KMeans(n_components, n_init=n_init, random_state=int(rng.integers(2**31)))
-            model.fit(sample.z, sample_weight=sample.weight)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct rows than groups: said by us, in our words
+                model.fit(sample.z, sample_weight=sample.weight)
         return mixture_of_labels(family, sample, model.labels_, n_components)

@@ -4,7 +4,7 @@ An observer turns events into something to look at. It is only ever told: it can
 given, never to standard output, which is for data. Times are taken here and nowhere else; the clock comes in as an argument.
 """
 
-__all__ = ["SECONDS_BETWEEN", "AbstractObserver", "FirstFloors", "Reading", "together"]
+__all__ = ["SECONDS_BETWEEN", "AbstractObserver", "FirstFloors", "Reading", "message_of", "together"]
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -84,6 +84,11 @@ class Reading:
         if self.of is None or self.rows_per_second == 0:
             return None
         return (self.of - self.rows) / self.rows_per_second
+
+
+def message_of(event: Event) -> str:
+    """What an event says to people; a warning says that it is one."""
+    return f"warning: {event.message}" if event.kind == "warning" else event.message
 
 
 def together(*observers: Callable[[Event], None]) -> Callable[[Event], None]:

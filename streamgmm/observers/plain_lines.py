@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TextIO, final
 
 from streamgmm.events import Event
-from streamgmm.observers.base import SECONDS_BETWEEN, AbstractObserver, FirstFloors, Reading
+from streamgmm.observers.base import SECONDS_BETWEEN, AbstractObserver, FirstFloors, Reading, message_of
 from streamgmm.wording import human_number, human_seconds, one_line
 
 
@@ -32,7 +32,7 @@ class PlainLines(AbstractObserver):
                 return
             line = _reading_line(Reading.of_event(event))
         else:
-            line = event.message
+            line = message_of(event)
         self._last = now
         self._stream.write(one_line(line) + "\n")
         self._stream.flush()

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Column
 
 from streamgmm.events import Event
-from streamgmm.observers.base import AbstractObserver, FirstFloors, Reading
+from streamgmm.observers.base import AbstractObserver, FirstFloors, Reading, message_of
 from streamgmm.wording import human_number, human_seconds, one_line
 
 NARROW = 60  # columns of a terminal, below which only pass, bar and time left are shown
@@ -44,7 +44,7 @@ class ProgressBar(AbstractObserver):
         elif event.kind == "start":
             self._begin(one_line(event.message))
         elif event.kind != "commit" and self._is_news(event):
-            self._progress.console.print(one_line(event.message), soft_wrap=True)
+            self._progress.console.print(one_line(message_of(event)), soft_wrap=True)
 
     def _begin(self, description: str) -> TaskID:
         self._progress.start()

@@ -105,6 +105,11 @@ class AbstractSource(ABC):
         return True
 
     @property
+    def computed(self) -> bool:
+        """Whether reading computes the rows anew, so that only the user knows whether they are the same every time."""
+        return False
+
+    @property
     def rows_per_read(self) -> int:
         """Rows that the store hands over in one piece (a chunk or a whole shard)."""
         return self.block_rows

@@ -42,6 +42,11 @@ class DaskArraySource(AbstractSource):
         return self.array.dtype  # type: ignore[no-any-return]
 
     @property
+    def computed(self) -> bool:
+        """See the base class."""
+        return True
+
+    @property
     def rows_per_read(self) -> int:
         """See the base class."""
         return int(max(self.array.chunks[0]))

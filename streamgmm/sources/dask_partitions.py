@@ -42,6 +42,11 @@ class DaskPartitionsSource(AbstractSource):
         return None
 
     @property
+    def computed(self) -> bool:
+        """See the base class."""
+        return True
+
+    @property
     def n_blocks(self) -> int:
         """See the base class."""
         return self.n_partitions

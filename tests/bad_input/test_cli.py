@@ -4,14 +4,13 @@ import io
 import json
 import os
 import subprocess
-import sys
 
 import dask
 import pytest
 
 from streamgmm.commands.where import MOST_A_CORE, Where
 from streamgmm.errors import ConfigError, SecurityError
-from tests.running import Shell, environment, spawn, survey_rows, write_store
+from tests.running import PROGRAM, Shell, environment, spawn, survey_rows, write_store
 
 FIT = ("-k", 2, "--executor", "serial", "--max-iter", 2, "--quiet")
 KNOWN_KEYS = ("store", "run", "features")
@@ -328,8 +327,7 @@ def test_c19_stdout_closed_early(stars, tmp_path, shell):
 )
 def test_c20_no_terminal_no_colours_narrow_or_not_utf_8(tmp_path, changes):
     store = write_store(tmp_path / "s.zarr", {"größe\N{SNOWMAN}": survey_rows(50)["mag"]}, {"größe\N{SNOWMAN}": "µas"})
-    command = [sys.executable, "-c", "from streamgmm.cli import main; main()", "inspect", str(store)]
-    done = subprocess.run(command, capture_output=True, check=False, env=environment(**changes))
+    done = subprocess.run([*PROGRAM, "inspect", str(store)], capture_output=True, check=False, env=environment(**changes))
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"\x1b" not in done.stdout
     if "ascii" in changes.values():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from distributed import Client
 
-from streamgmm.errors import ClusterError, ConfigError, DataError, NoWorkersError, PoisonBlockError
+from streamgmm.errors import ClusterError, ConfigError, DataError, NoWorkersError, PoisonBlockError, SecurityError
 from streamgmm.executors.dask_distributed import DaskDistributed, span_level
 from streamgmm.executors.serial import Serial
 from tests.executors.conftest import local_cluster
@@ -76,3 +76,8 @@ def test_blocks_that_kill_their_workers_are_named():
         pytest.raises(PoisonBlockError, match=r"blocks \d+ to \d+: the workers that computed them died"),
     ):
         DaskDistributed(client).map_reduce(kill_worker, add, table(80))
+
+
+def test_an_open_address_of_another_machine_is_refused_before_anything_is_sent():
+    with pytest.raises(SecurityError, match="unencrypted and unauthenticated"):
+        DaskDistributed("tcp://10.255.255.1:8786", timeout=1)
