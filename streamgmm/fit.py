@@ -185,7 +185,7 @@ def _advance(problem: FitProblem, state: FitState, statistics: tuple[MixtureStat
     for contender, mine in zip(state.active, statistics, strict=True):
         contenders[contender.start] = _advance_one(problem, contender, mine, state.passes + 1, observe)
     first = statistics[0]
-    read = {"rows": first.rows, "skipped": first.skipped, "weight": first.weight, **columns}
+    read: dict[str, Any] = {"rows": first.rows, "skipped": first.skipped, "weight": first.weight, **columns}
     state = replace(state, contenders=tuple(contenders), passes=state.passes + 1, **read)
     best = state.best
     details = {"pass": state.passes, "log_likelihood": best.log_likelihood, "rows": state.rows, "skipped": state.skipped}

@@ -134,8 +134,8 @@ def gram(factors: FloatArray) -> FloatArray:
 def largest_eigenvalues(matrices: FloatArray) -> ArrayK:
     """Largest eigenvalues (K) of symmetric matrices (K D D)."""
     with _one_thread(matrices.shape[-1]):
-        values: ArrayK = np.linalg.eigvalsh(matrices)[:, -1]
-    return values
+        values: Any = np.linalg.eigvalsh(matrices)[:, -1]
+    return cast(ArrayK, values)
 
 
 def times_transposed(rows: FloatArray, matrix: ArrayDD) -> FloatArray:
