@@ -206,7 +206,7 @@ def _columns_of(problem: FitProblem, state: FitState, statistics: MixtureStatist
         return {}  # the M-step says what is wrong
     means, deviations = state.active[0].mixture.components.column_moments(statistics.components)
     changed = ""
-    if state.passes and (statistics.rows, statistics.skipped) != (state.rows, state.skipped):
+    if state.column_means and (statistics.rows, statistics.skipped) != (state.rows, state.skipped):
         was = f"{state.rows} rows and {state.skipped} left out"
         changed = f"the pass before read {was}, this one {statistics.rows} and {statistics.skipped}"
     elif state.column_means:

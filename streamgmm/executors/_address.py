@@ -16,6 +16,8 @@ ENCRYPTED = ("tls", "wss")
 
 def check_address(address: str, *, insecure: bool) -> None:
     """Refuse a scheduler's address that is malformed (ConfigError), or open to others and neither encrypted nor allowed (SecurityError)."""
+    if address.startswith("inproc://"):
+        return  # this very process
     parts = urlsplit(address if "://" in address else f"tcp://{address}")
     try:
         host, port = parts.hostname, parts.port

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import numba
 from numba import extending
+from numba.core.caching import IndexDataCacheFile
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -41,8 +42,32 @@ def kernel(function: F) -> F:
         dispatcher.enable_caching()
     except RuntimeError:  # no writable place for a cache: compile in every process
         return dispatcher
-    dispatcher._cache._cache_file._source_stamp = _folder_stamp()  # noqa: SLF001  (numba has no public way; a test guards it)
+    cache_of_function = dispatcher._cache  # noqa: SLF001  (numba has no public way; tests guard it)
+    cache_of_function._cache_file = KernelCacheFile.like(cache_of_function._cache_file)  # noqa: SLF001
     return dispatcher
+
+
+class KernelCacheFile(IndexDataCacheFile):  # type: ignore[misc]
+    """A cache whose files are named by what they hold.
+
+    Numba numbers them: two processes that compile different signatures at the same time take the same number, and a third then runs
+    the machine code of one for the other. Here a lost race costs a compilation, no more.
+    """
+
+    @classmethod
+    def like(cls, other: IndexDataCacheFile) -> "KernelCacheFile":
+        """In the same place under the same name, stamped with the kernels' text."""
+        return cls(other._cache_path, other._index_name.removesuffix(".nbi"), _folder_stamp())  # noqa: SLF001
+
+    def save(self, key: Any, data: Any) -> None:
+        """Write the machine code, then the index that names it."""
+        name = self._index_name.removesuffix("nbi") + self.digest(key) + ".nbc"
+        self._save_data(name, data)
+        self._save_index({**self._load_index(), key: name})
+
+    def digest(self, key: Any) -> str:
+        """Of signature, processor and text: another one, another file."""
+        return hashlib.sha256(f"{self._source_stamp} {key!r}".encode()).hexdigest()[:24]
 
 
 def inlined(*, reassociate: bool = False) -> Callable[[F], F]:

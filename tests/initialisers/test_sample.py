@@ -125,12 +125,14 @@ def test_groups_become_components(family, rng):
     np.testing.assert_allclose(variances, [[1, 1], [4, 4]] if not mixture.components.structure.shared else np.full((2, 2), 1.75), rtol=0.1)
 
 
-def test_an_empty_group_is_as_wide_as_the_table(rng):
+def test_empty_groups_are_as_wide_as_the_table_and_begin_at_rows_of_their_own(rng):
     x = rng.normal(size=(100, 2)) * [1.0, 1e6]
-    mixture = mixture_of_labels(family_of("gaussian_full"), Sample(x, np.ones(100), complete=True), np.zeros(100, int), 2)
-    np.testing.assert_allclose(mixture.components.means[1], x.mean(axis=0))
+    mixture = mixture_of_labels(family_of("gaussian_full"), Sample(x, np.ones(100), complete=True), np.zeros(100, int), 3)
+    nearest = [np.abs(x - mean).sum(axis=1).argmin() for mean in mixture.components.means[1:]]
+    np.testing.assert_allclose(mixture.components.means[1:], x[nearest])
+    assert len(set(nearest)) == 2
     np.testing.assert_allclose(np.diagonal(mixture.components.covariances[1]), x.var(axis=0))
-    assert mixture.weights.proportions[1] == pytest.approx(1 / 101)
+    assert mixture.weights.proportions[1] == pytest.approx(1 / 102)
 
 
 def test_a_group_of_one_row_is_no_needle(rng):

@@ -51,3 +51,23 @@ def test_the_cache_is_stamped_with_the_text_of_the_whole_folder(tmp_path, monkey
     assert first != second
     monkeypatch.undo()
     assert stamp() not in {first, second}
+
+
+def test_processes_that_save_at_the_same_time_never_read_each_others_code(tmp_path):
+    """Both look at the index, then both save: whoever comes later finds its own code or none."""
+    first, second = (compiling.KernelCacheFile(str(tmp_path), "kernel", "stamp") for _ in range(2))
+    seen_by_both = {}
+    for cache in (first, second):
+        cache._load_index = lambda: dict(seen_by_both)
+    first.save("signature one", "code one")
+    second.save("signature two", "code two")
+    fresh = compiling.KernelCacheFile(str(tmp_path), "kernel", "stamp")
+    assert fresh.load("signature one") in (None, "code one")
+    assert fresh.load("signature two") == "code two"
+    fresh.save("signature one", "code one")
+    assert (fresh.load("signature one"), fresh.load("signature two")) == ("code one", "code two")
+    assert compiling.KernelCacheFile(str(tmp_path), "kernel", "another text").load("signature two") is None
+
+
+def test_the_kernels_use_it():
+    assert isinstance(e_step.accumulate._cache._cache_file, compiling.KernelCacheFile)
