@@ -52,7 +52,7 @@ class Mixture:
 
     def predict(self, x: ArrayND) -> npt.NDArray[np.int32]:
         """Most probable component (n) of rows x (n d)."""
-        return self._evaluate(x)[1]
+        return self._evaluate(x, "labels")[1]
 
     def responsibilities(self, x: ArrayND) -> ArrayNK:
         """Posterior probability (n K) of each component for rows x (n d)."""

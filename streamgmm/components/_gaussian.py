@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamgmm.arrays import ArrayD, ArrayK, ArrayKD, ArrayN, ArrayND, ArrayNK, FloatArray
+from streamgmm.components._grouping import Grouping, grouping_of, ordered
 from streamgmm.components.base import AbstractComponents
 from streamgmm.errors import ConfigError
 from streamgmm.kernels import e_step as kernels
@@ -38,8 +39,9 @@ from streamgmm.regularisation import RESOLUTION, Fault, Regularisation, lift_den
 from streamgmm.statistics import Statistics, reference, summed
 
 LOG_2PI = math.log(2 * math.pi)
+ROUNDING = 8 * np.finfo(np.float64).eps  # of the second moment about the old mean: what is left of it about the new one may be noise
 ASYMMETRY = 1e-8  # of the columns' standard deviations: beyond rounding, hence a mistake
-MATRICES = {"": kernels.NOTHING, "responsibilities": kernels.RESPONSIBILITIES, "log_joint": kernels.LOG_JOINT}
+MATRICES = {"labels": kernels.LABELS, "": kernels.SCORES, "responsibilities": kernels.RESPONSIBILITIES, "log_joint": kernels.LOG_JOINT}
 
 
 class Structure(NamedTuple):
@@ -168,13 +170,33 @@ class AbstractGaussian(AbstractComponents):
     def _constants(self, log_weights: ArrayK) -> ArrayK:
         return np.ascontiguousarray(log_weights - 0.5 * self.n_features * LOG_2PI + self._log_det_whitening)
 
+    @cached_property
+    def _grouping(self) -> Grouping:
+        return grouping_of(self.means, self.whitening, dense=self.structure.dense)
+
     def accumulate(self, x: ArrayND, sample_weight: ArrayN, log_weights: ArrayK, *, hard: bool) -> tuple[float, GaussianMoments]:
         """See the base class."""
         k, d = self.means.shape
+        # Hard assignments know no groups: there the covariances decide nothing, and must not change a bit.
+        order, centre, sums = self._grouping.order, self._grouping.centre, self._grouping.zeros(0 if hard else self._grouping.n_groups)
         n, first, second = np.zeros(k), np.zeros((k, d)), np.zeros(self.structure.second_shape(k, d))
-        constants = self._constants(log_weights)
-        likelihood = kernels.accumulate(x, sample_weight, self.means, self.factors(), constants, dims_of(d), hard, n, first, second)
-        return float(likelihood), GaussianMoments(self.means, n, first, second)
+        parameters = (self.means[order], ordered(self.factors(), order), self._constants(log_weights)[order])
+        likelihood = kernels.accumulate(x, sample_weight, *parameters, dims_of(d), hard, centre, n, first, second, sums)
+        back = np.argsort(order)
+        found = GaussianMoments(self.means, n[back], first[back], second if self.structure.shared else second[back])
+        if sums.size:
+            found = found.merge(self._grouped_moments(sums).rebase(self.means, self.structure))
+        return float(likelihood), found
+
+    def _grouped_moments(self, sums: FloatArray) -> GaussianMoments:
+        """What was summed as features about the common centre."""
+        k, d = self.means.shape
+        per_component = np.zeros((k, sums.shape[1]))
+        members = self._grouping.order[: sums.shape[0] * sums.shape[2]]
+        per_component[members] = sums.transpose(0, 2, 1).reshape(len(members), -1)
+        n, first, second = np.split(per_component, [1, 1 + d], axis=1)
+        centre = np.broadcast_to(self._grouping.centre, (k, d))
+        return GaussianMoments(centre, n[:, 0], first, self.structure.reduce(second))
 
     def evaluate(self, x: ArrayND, log_weights: ArrayK, matrix: str = "") -> tuple[ArrayN, npt.NDArray[np.int32], ArrayNK | None]:
         """See the base class."""
@@ -200,7 +222,7 @@ class AbstractGaussian(AbstractComponents):
         shift = np.where(alive[:, None], moments.first / n[:, None], 0.0)
         means = self.means + shift
         second = moments.second - self.structure.reduce(self.structure.products(moments.first * alive[:, None], shift))
-        covariances = self._average(second, n, total)
+        covariances = self._average(self._without_rounding(second, moments.second), n, total)
         if not self.structure.shared:
             covariances[~alive] = self._stacked[~alive]
         covariances = self._ridge(covariances, regularisation.reg_covar, alive)
@@ -208,6 +230,15 @@ class AbstractGaussian(AbstractComponents):
         covariances, thin = self._lift(covariances, means, scale, regularisation.variance_floor)
         empty = (Fault("occupancy", int(k), float(moments.n[k]), least) for k in np.flatnonzero(~alive))
         return self._rebuild(means, covariances), (*empty, *thin)
+
+    def _without_rounding(self, second: FloatArray, about_old_means: FloatArray) -> FloatArray:
+        """Columns of which nothing but rounding is left about the new means (a constant column, say) have variance 0 exactly."""
+        d = self.n_features
+        if not self.structure.dense:
+            return np.where(second <= ROUNDING * about_old_means, 0.0, second)
+        diagonal = np.cumsum(np.arange(1, d + 1)) - 1
+        kept = (second[:, diagonal] > ROUNDING * about_old_means[:, diagonal]).astype(np.float64)
+        return second * pack(kept[:, :, None] * kept[:, None, :])
 
     def _average(self, second: FloatArray, n: ArrayK, total: float) -> FloatArray:
         """Second moments about the new means, divided by their weight: stacked covariances or variances."""

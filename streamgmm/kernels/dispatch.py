@@ -1,28 +1,35 @@
-"""The two operations that a family of densities gives to the tile loop, chosen by the type of its factors. Floor 0.
+"""The operations that a family of densities gives to the tile loop, chosen by the type of its factors. Floor 0.
 
-A family file defines a NamedTuple of factors and overloads both functions for it; numba then compiles `e_step.py` once per family,
+A family file defines a NamedTuple of factors and overloads these functions for it; numba then compiles `e_step.py` once per family,
 dtype and number of columns, with everything inlined.
 """
 
-__all__ = ["UNROLLED", "add_moments", "dims_of", "log_joint_tile"]
+__all__ = ["add_moments", "dims_of", "log_joint_tile", "write_features"]
 
 from typing import Any
 
-import numpy as np
-
-UNROLLED = 16  # up to here loops over columns are unrolled by the compiler (30 of 40 GFLOP/s at 12 columns); beyond, registers run out
-
 
 def dims_of(n_features: int) -> Any:
-    """The number of columns as a type: a tuple of that length (known when compiling), or an array of that length (known when run)."""
-    return (0,) * n_features if n_features <= UNROLLED else np.zeros(n_features, np.int8)
+    """The number of columns as a type, a tuple of that length: kernels know it when they are compiled."""
+    return (0,) * n_features
 
 
-def log_joint_tile(tile, means, factors, constants, dims, log_joint, largest, work) -> None:
-    """Write constants[k] - 1/2 distance(row t, component k) to log_joint[k*TILE+t]. work: scratch of (2d+1)*TILE."""
+def log_joint_tile(tile, means, factors, constants, dims, joint, largest, work) -> None:
+    """Write constants[k] - 1/2 distance(row t, component k) to joint[k*TILE+t], and their maximum over k to largest[t].
+
+    work: scratch of D*PITCH.
+    """
     raise NotImplementedError
 
 
-def add_moments(tile, share, k, means, factors, dims, work, first, second) -> None:
-    """Add the first and second moments of component k, rows weighted by share (TILE), about means[k]."""
+def add_moments(tile, joint, factor, k, strips, n_strips, means, factors, dims, work, counts, first, second) -> None:
+    """Add component k's count, first and second moments about means[k] over the strips listed for it.
+
+    A row's share is joint[k*TILE+t] * factor[t].
+    """
+    raise NotImplementedError
+
+
+def write_features(tile, factor, centre, factors, dims, features) -> float:
+    """Write what this family's moments are made of, features of rows about a common centre times the rows' factors; see `features`."""
     raise NotImplementedError

@@ -4,104 +4,102 @@ One thread, no interpreter lock, no heap inside the loop, one order of operation
 same bits. A row's numbers are never stored for all components beyond the tile that is in cache.
 """
 
-__all__ = ["LOG_JOINT", "NOTHING", "RESPONSIBILITIES", "accumulate", "evaluate"]
+__all__ = ["LABELS", "LOG_JOINT", "RESPONSIBILITIES", "SCORES", "accumulate", "evaluate"]
 
 import numpy as np
 
 from streamgmm.kernels import gaussian_diag, gaussian_full  # noqa: F401  (they overload the two operations below)
-from streamgmm.kernels.compiling import inlined, kernel
-from streamgmm.kernels.dispatch import add_moments, log_joint_tile
-from streamgmm.kernels.tile import TILE, clear_max, fill_tile, hard_tile, soft_tile
+from streamgmm.kernels.compiling import kernel
+from streamgmm.kernels.dispatch import add_moments, log_joint_tile, write_features
+from streamgmm.kernels.features import GROUP, LARGEST, add_feature_sums
+from streamgmm.kernels.tile import (
+    PITCH,
+    STRIPS,
+    TILE,
+    clear_max,
+    fill_tile,
+    fill_weights,
+    hard_tile,
+    logarithms,
+    most_probable,
+    row_factors,
+    soft_tile,
+)
 
-NOTHING, RESPONSIBILITIES, LOG_JOINT = 0, 1, 2
+MANY = GROUP * STRIPS // 2  # strips that a group must be felt in for a product over all of them to pay
 
-# Shares whose sum over a tile is below 1e-20 of the weight of a mean row of the tile change no bit of statistics that hold such a row.
-# (Relative to the rows' weights, whose unit must not matter.)
-NEGLIGIBLE = 1e-20 / TILE
-
-
-@inlined()
-def _largest(log_joint, n_components, largest):
-    clear_max(largest)
-    for k in range(n_components):
-        for t in range(TILE):
-            value = log_joint[k * TILE + t]
-            largest[t] = value if value > largest[t] else largest[t]
-
-
-@inlined(reassociate=True)
-def _shares(joint, k, row_factor, share):
-    total = 0.0
-    for t in range(TILE):
-        share[t] = joint[k * TILE + t] * row_factor[t]
-        total += share[t]
-    return total
+LABELS, SCORES, RESPONSIBILITIES, LOG_JOINT = 0, 1, 2, 3
 
 
 @kernel
-def accumulate(x, sample_weight, means, factors, constants, dims, hard, counts, first, second):
-    """Add the rows' statistics about `means` to counts (K), first (K D) and second; return sum of weight * log-likelihood.
+def accumulate(x, sample_weight, means, factors, constants, dims, hard, centre, counts, first, second, sums):
+    """Add the rows' statistics to the last four arguments; return the sum of weight * log-likelihood.
 
     x (n d); sample_weight (n); constants (K): log weight - D/2 log 2 pi - 1/2 log|V|; hard: assign each row to one component.
+    sums (G F GROUP): sums of features about `centre`, of the first G*GROUP components where most rows feel them; all else goes to
+    counts (K), first (K D) and second, about `means`. Together they are the statistics.
     """
     n_components = means.shape[0]
-    tile = np.empty(len(dims) * TILE)
-    work = np.empty((2 * len(dims) + 1) * TILE)
+    n_groups, n_features = sums.shape[0], sums.shape[1]
+    tile, work, features = np.empty(len(dims) * PITCH), np.empty(len(dims) * PITCH), np.empty(n_features * PITCH)
     joint = np.empty(n_components * TILE)
-    largest, total, row_factor, share = np.empty(TILE), np.empty(TILE), np.empty(TILE), np.empty(TILE)
+    largest, total, weight, factor = np.empty(TILE), np.empty(TILE), np.empty(TILE), np.empty(TILE)
+    strips, n_strips = np.empty(n_components * STRIPS, np.intp), np.empty(n_components, np.intp)
     log_likelihood = 0.0
     for start in range(0, x.shape[0], TILE):
         n = min(TILE, x.shape[0] - start)
-        fill_tile(x, start, n, tile)
+        fill_tile(x, start, n, dims, tile)
+        fill_weights(sample_weight, start, n, weight)
+        clear_max(largest)
         log_joint_tile(tile, means, factors, constants, dims, joint, largest, work)
-        _largest(joint, n_components, largest)
         if hard:
-            hard_tile(joint, n_components, largest, total)
+            hard_tile(joint, n_components, largest, total, strips, n_strips)
         else:
-            soft_tile(joint, n_components, largest, total)
-        tile_likelihood = 0.0
-        tile_weight = 0.0
-        for t in range(n):
-            tile_weight += sample_weight[start + t]
-            if sample_weight[start + t] > 0.0:
-                tile_likelihood += sample_weight[start + t] * (largest[t] + np.log(total[t]))
-            row_factor[t] = sample_weight[start + t] / total[t]
-        log_likelihood += tile_likelihood
-        for t in range(n, TILE):
-            row_factor[t] = 0.0
-        for k in range(n_components):
-            tile_count = _shares(joint, k, row_factor, share)
-            if tile_count > NEGLIGIBLE * tile_weight:
-                counts[k] += tile_count
-                add_moments(tile, share, k, means, factors, dims, work, first, second)
+            total[:] = 0.0
+            for k in range(n_components):
+                n_strips[k] = soft_tile(joint, k, largest, total, strips)
+        log_likelihood += row_factors(weight, total, largest, factor)
+        grouped = n_groups > 0 and write_features(tile, factor, centre, factors, dims, features) < LARGEST
+        for k in range(0, n_components, GROUP):
+            felt = n_strips[k : k + GROUP].sum()
+            if grouped and k < n_groups * GROUP and felt > MANY:
+                add_feature_sums(joint, k // GROUP, features, n_features, sums)
+            else:
+                for a in range(k, min(k + GROUP, n_components)):
+                    add_moments(tile, joint, factor, a, strips, n_strips[a], means, factors, dims, work, counts, first, second)
     return log_likelihood
 
 
 @kernel
 def evaluate(x, means, factors, constants, dims, what, score, label, matrix):
-    """Log density (n) and most probable component (n) of every row; matrix (n K): nothing, responsibilities or log joint densities."""
+    """Most probable component (n) of every row; and its log density (n); and (n K) responsibilities or log joint densities.
+
+    `what` says how much of it is wanted: LABELS only; SCORES too; a matrix too.
+    """
     n_components = means.shape[0]
-    tile = np.empty(len(dims) * TILE)
-    work = np.empty((2 * len(dims) + 1) * TILE)
+    tile, work = np.empty(len(dims) * PITCH), np.empty(len(dims) * PITCH)
     joint = np.empty(n_components * TILE)
-    largest, total = np.empty(TILE), np.empty(TILE)
+    largest, total, density = np.empty(TILE), np.empty(TILE), np.empty(TILE)
+    strips = np.empty(n_components * STRIPS, np.intp)
     for start in range(0, x.shape[0], TILE):
         n = min(TILE, x.shape[0] - start)
-        fill_tile(x, start, n, tile)
+        fill_tile(x, start, n, dims, tile)
+        clear_max(largest)
         log_joint_tile(tile, means, factors, constants, dims, joint, largest, work)
-        _largest(joint, n_components, largest)
-        for t in range(n):
-            best = 0
-            for k in range(1, n_components):
-                if joint[k * TILE + t] > joint[best * TILE + t]:
-                    best = k
-            label[start + t] = best
-            if what == LOG_JOINT:
+        most_probable(joint, n_components, label, start, n)
+        if what == LABELS:
+            continue
+        if what == LOG_JOINT:
+            for t in range(n):
                 for k in range(n_components):
                     matrix[start + t, k] = joint[k * TILE + t]
-        soft_tile(joint, n_components, largest, total)
+        total[:] = 0.0
+        for k in range(n_components):
+            soft_tile(joint, k, largest, total, strips)
+        logarithms(total, largest, density)
         for t in range(n):
-            score[start + t] = largest[t] + np.log(total[t])
-            if what == RESPONSIBILITIES:
+            score[start + t] = density[t]
+        if what == RESPONSIBILITIES:
+            for t in range(n):
                 for k in range(n_components):
                     matrix[start + t, k] = joint[k * TILE + t] / total[t]

@@ -10,9 +10,15 @@ from typing import NamedTuple
 from numba.core import types
 
 from streamgmm.arrays import FloatArray
-from streamgmm.kernels.compiling import inlined, overload
-from streamgmm.kernels.dispatch import add_moments, log_joint_tile
-from streamgmm.kernels.tile import TILE
+from streamgmm.kernels.compiling import inlined, intrinsic, overload
+from streamgmm.kernels.dispatch import add_moments, log_joint_tile, write_features
+from streamgmm.kernels.features import LARGEST, MOST, diagonal_features, feature_count
+from streamgmm.kernels.lanes import Lanes, column_count, pointers
+from streamgmm.kernels.tile import STRIPS, TILE, difference, rows_of_strips
+
+DENSITY_LANES = 16
+MOMENT_LANES = 4
+COLUMNS = 5  # two sums each, and the count: registers hold them beside what they are made of
 
 
 class DiagFactors(NamedTuple):
@@ -27,92 +33,117 @@ class SphericalFactors(NamedTuple):
     inverse_radius: FloatArray
 
 
-@inlined()
-def _diag_unrolled(tile, means, scale, constants, dims, log_joint):
-    for k in range(means.shape[0]):
-        for t in range(TILE):
-            distance = 0.0
-            for i in range(len(dims)):
-                z = (tile[i * TILE + t] - means[k, i]) * scale[k, i]
-                distance += z * z
-            log_joint[k * TILE + t] = constants[k] - 0.5 * distance
+@intrinsic
+def _log_joint_of(typing_context, tile, means, scale, constant, k, step, dims, joint, largest):
+    """Write constant - distance/2 of component k to joint[k*TILE...], and keep the largest of all components in `largest`.
+
+    scale (K D), step 1: of every column; scale (K 1), step 0: of all columns.
+    """
+    d = column_count(dims)
+
+    def codegen(context, builder, signature, arguments):
+        tile, means, scale, constant, k, step, _, joint, largest = pointers(context, builder, signature, arguments)
+        v = Lanes(builder, DENSITY_LANES)
+        mean, row, added = v.times(k, d), v.times(k, TILE), v.spread(constant)
+        scale = builder.gep(scale, [builder.mul(k, v.plus(v.times(step, d - 1), 1))])
+        scales = [v.same(scale, v.times(step, i)) for i in range(d)]
+        with v.loop(TILE, v.n) as t:
+            distance = v.constant(0.0)
+            for i in range(d):
+                z = builder.fmul(difference(v, tile, t, means, mean, i), scales[i])
+                distance = v.fma(z, z, distance)
+            value = v.fma(distance, v.constant(-0.5), added)
+            v.store(value, joint, builder.add(row, t))
+            v.store(v.maximum(v.load(largest, t), value), largest, t)
+        return context.get_dummy_value()
+
+    return types.void(tile, means, scale, types.float64, types.intp, types.intp, dims, joint, largest), codegen
 
 
 @inlined()
-def _spherical_unrolled(tile, means, scale, constants, dims, log_joint):
+def _log_joint(tile, means, scale, step, constants, dims, joint, largest):
     for k in range(means.shape[0]):
-        for t in range(TILE):
-            distance = 0.0
-            for i in range(len(dims)):
-                z = (tile[i * TILE + t] - means[k, i]) * scale[k, 0]
-                distance += z * z
-            log_joint[k * TILE + t] = constants[k] - 0.5 * distance
+        _log_joint_of(tile, means, scale, constants[k], k, step, dims, joint, largest)
+
+
+@intrinsic
+def _add_moments(typing_context, tile, joint, factor, k, row, step, strips, n_strips, means, dims, counts, first, second):
+    """Add component k's moments over the strips in which it takes part; the squares to line `row`, of each column (step 1) or of all."""
+    d = column_count(dims)
+
+    def codegen(context, builder, signature, arguments):
+        tile, joint, factor, k, row, step, strips, n, means, _, counts, first, second = pointers(context, builder, signature, arguments)
+        v = Lanes(builder, MOMENT_LANES)
+        strips = builder.gep(strips, [v.times(k, STRIPS)])
+        joint = builder.gep(joint, [v.times(k, TILE)])
+        mean, line = v.times(k, d), builder.mul(row, v.plus(v.times(step, d - 1), 1))
+        for start in range(0, d, COLUMNS):
+            columns = range(start, min(d, start + COLUMNS))
+            sums, squares, count = v.zeros(len(columns)), v.zeros(len(columns)), v.zeros(1)[0]
+            for t in rows_of_strips(v, strips, n):
+                share = builder.fmul(v.load(joint, t), v.load(factor, t))
+                if start == 0:
+                    v.add_to(count, share)
+                for i, total, square in zip(columns, sums, squares, strict=True):
+                    y = difference(v, tile, t, means, mean, i)
+                    p = builder.fmul(share, y)
+                    v.add_to(total, p)
+                    v.add_product_to(square, p, y)
+            for i, total, square in zip(columns, sums, squares, strict=True):
+                v.add_sum_at(first, v.plus(mean, i), total)
+                v.add_sum_at(second, builder.add(line, v.times(step, i)), square)
+            if start == 0:
+                v.add_sum_at(counts, k, count)
+        return context.get_dummy_value()
+
+    size = types.intp
+    return types.void(tile, joint, factor, size, size, size, strips, size, means, dims, counts, first, second), codegen
 
 
 @inlined()
-def _looped(tile, means, scale, constants, dims, log_joint):
-    step = 0 if scale.shape[1] == 1 else 1
-    for k in range(means.shape[0]):
-        out = log_joint[k * TILE : (k + 1) * TILE]
-        for t in range(TILE):
-            out[t] = 0.0
-        for i in range(len(dims)):
-            mean = means[k, i]
-            factor = scale[k, i * step]
-            for t in range(TILE):
-                z = (tile[i * TILE + t] - mean) * factor
-                out[t] += z * z
-        for t in range(TILE):
-            out[t] = constants[k] - 0.5 * out[t]
-
-
-@inlined(reassociate=True)
-def _moments(tile, share, k, means, dims, first, second):
-    step = 0 if second.shape[1] == 1 else 1
+def _moments(tile, joint, factor, k, strips, n_strips, means, dims, counts, first, second):
     row = 0 if second.shape[0] == 1 else k
-    for i in range(len(dims)):
-        mean = means[k, i]
-        total = 0.0
-        square = 0.0
-        for t in range(TILE):
-            difference = tile[i * TILE + t] - mean
-            part = share[t] * difference
-            total += part
-            square += part * difference
-        first[k, i] += total
-        second[row, i * step] += square
+    step = 0 if second.shape[1] == 1 else 1
+    _add_moments(tile, joint, factor, k, row, step, strips, n_strips, means, dims, counts, first, second)
 
 
 @overload(log_joint_tile)
-def _log_joint_diag(tile, means, factors, constants, dims, log_joint, largest, work):
-    if getattr(factors, "instance_class", None) is not DiagFactors:
-        return None
-    chosen = _diag_unrolled if isinstance(dims, types.BaseTuple) else _looped
+def _log_joint_tile(tile, means, factors, constants, dims, joint, largest, work):
+    family = getattr(factors, "instance_class", None)
+    if family is DiagFactors:
 
-    def implementation(tile, means, factors, constants, dims, log_joint, largest, work):
-        chosen(tile, means, factors.inverse_sd, constants, dims, log_joint)
+        def diag(tile, means, factors, constants, dims, joint, largest, work):
+            _log_joint(tile, means, factors.inverse_sd, 1, constants, dims, joint, largest)
 
-    return implementation
+        return diag
+    if family is SphericalFactors:
 
+        def spherical(tile, means, factors, constants, dims, joint, largest, work):
+            _log_joint(tile, means, factors.inverse_radius, 0, constants, dims, joint, largest)
 
-@overload(log_joint_tile)
-def _log_joint_spherical(tile, means, factors, constants, dims, log_joint, largest, work):
-    if getattr(factors, "instance_class", None) is not SphericalFactors:
-        return None
-    chosen = _spherical_unrolled if isinstance(dims, types.BaseTuple) else _looped
-
-    def implementation(tile, means, factors, constants, dims, log_joint, largest, work):
-        chosen(tile, means, factors.inverse_radius, constants, dims, log_joint)
-
-    return implementation
+        return spherical
+    return None
 
 
 @overload(add_moments)
-def _add_moments(tile, share, k, means, factors, dims, work, first, second):
+def _add_moments_of(tile, joint, factor, k, strips, n_strips, means, factors, dims, work, counts, first, second):
     if getattr(factors, "instance_class", None) not in (DiagFactors, SphericalFactors):
         return None
 
-    def implementation(tile, share, k, means, factors, dims, work, first, second):
-        _moments(tile, share, k, means, dims, first, second)
+    def implementation(tile, joint, factor, k, strips, n_strips, means, factors, dims, work, counts, first, second):
+        _moments(tile, joint, factor, k, strips, n_strips, means, dims, counts, first, second)
+
+    return implementation
+
+
+@overload(write_features)
+def _features(tile, factor, centre, factors, dims, features):
+    if getattr(factors, "instance_class", None) not in (DiagFactors, SphericalFactors):
+        return None
+    if feature_count(column_count(dims), dense=False) > MOST:
+        return lambda tile, factor, centre, factors, dims, features: LARGEST
+
+    def implementation(tile, factor, centre, factors, dims, features):
+        return diagonal_features(tile, factor, centre, dims, features)
 
     return implementation

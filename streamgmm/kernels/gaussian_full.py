@@ -6,14 +6,25 @@ W[j, i] stands at j(j+1)/2 + i. Moments are taken about the component's current 
 
 __all__ = ["FullFactors"]
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from numba.core import types
 
 from streamgmm.arrays import FloatArray
-from streamgmm.kernels.compiling import inlined, overload
-from streamgmm.kernels.dispatch import add_moments, log_joint_tile
-from streamgmm.kernels.tile import TILE
+from streamgmm.kernels.compiling import inlined, intrinsic, overload
+from streamgmm.kernels.dispatch import add_moments, log_joint_tile, write_features
+from streamgmm.kernels.features import LARGEST, MOST, feature_count, product_features
+from streamgmm.kernels.lanes import Lanes, column_count, pointers
+from streamgmm.kernels.tile import PITCH, STRIPS, TILE, difference, rows_of_strips
+
+DENSITY_LANES = 8
+MOMENT_LANES = 4
+IN_REGISTERS = 8  # columns whose differences stay in registers while distances are summed
+ROWS_OF_W = 4  # rows of the whitening factor that share the loads of a difference
+EDGE = 3  # columns to a side of the blocks of pairs: 9 sums for 6 loads keep the multipliers busy
+COLUMNS = 6  # columns whose sums stay in registers while their shares are written
+UNROLLED = 16  # up to here every block of pairs has code of its own
 
 
 class FullFactors(NamedTuple):
@@ -22,129 +33,204 @@ class FullFactors(NamedTuple):
     whitening: FloatArray
 
 
-@inlined()
-def _log_joint_unrolled(tile, means, factors, constants, dims, log_joint, largest, work):
-    d = len(dims)
-    shared = factors.whitening.shape[0] == 1
-    for k in range(means.shape[0]):
-        w = 0 if shared else k
-        for t in range(TILE):
-            distance = 0.0
-            for j in range(d):
-                z = 0.0
-                for i in range(j + 1):
-                    z += factors.whitening[w, j * (j + 1) // 2 + i] * (tile[i * TILE + t] - means[k, i])
-                distance += z * z
-            log_joint[k * TILE + t] = constants[k] - 0.5 * distance
+def packed(v: Lanes, j, i):
+    """Where entry (j, i), i <= j, of a lower triangle stands; j and i are values."""
+    b = v.b
+    return b.add(b.udiv(b.mul(j, v.plus(j, 1)), v.index(2)), i)
 
 
-@inlined()
-def _log_joint_looped(tile, means, factors, constants, dims, log_joint, largest, work):
-    d = len(dims)
-    shared = factors.whitening.shape[0] == 1
-    z = work[d * TILE : (d + 1) * TILE]
-    for k in range(means.shape[0]):
-        w = 0 if shared else k
-        out = log_joint[k * TILE : (k + 1) * TILE]
-        for t in range(TILE):
-            out[t] = 0.0
-        for i in range(d):
-            for t in range(TILE):
-                work[i * TILE + t] = tile[i * TILE + t] - means[k, i]
-        for j in range(d):
-            for t in range(TILE):
-                z[t] = 0.0
-            for i in range(j + 1):
-                factor = factors.whitening[w, j * (j + 1) // 2 + i]
-                for t in range(TILE):
-                    z[t] += factor * work[i * TILE + t]
-            for t in range(TILE):
-                out[t] += z[t] * z[t]
-        for t in range(TILE):
-            out[t] = constants[k] - 0.5 * out[t]
+# ---- log densities -----------------------------------------------------------------------------------------------------
 
 
-@inlined(reassociate=True)
-def _pair(p, q, work, second, row, j, i):
-    """Add sum_t p_j x_i for one pair of columns; p at work[p+...], x at work[q+...]."""
-    total = 0.0
-    for t in range(TILE):
-        total += work[p + j * TILE + t] * work[q + i * TILE + t]
-    second[row, j * (j + 1) // 2 + i] += total
+@intrinsic
+def _log_joint_of(typing_context, tile, means, whitening, constant, k, w, dims, joint, largest, work):
+    """Write constant - distance/2 of component k to joint[k*TILE...], and keep the largest of all components in `largest`."""
+    d = column_count(dims)
+
+    def codegen(context, builder, signature, arguments):
+        tile, means, whitening, constant, k, w, _, joint, largest, work = pointers(context, builder, signature, arguments)
+        v = Lanes(builder, DENSITY_LANES)
+        mean, factor, row = v.times(k, d), v.times(w, d * (d + 1) // 2), v.times(k, TILE)
+        added = v.spread(constant)
+        distance = _distance_in_registers if d <= IN_REGISTERS else _distance_through_memory
+        with v.loop(TILE, DENSITY_LANES) as t:
+            value = v.fma(distance(v, d, tile, t, means, mean, whitening, factor, work), v.constant(-0.5), added)
+            v.store(value, joint, builder.add(row, t))
+            v.store(v.maximum(v.load(largest, t), value), largest, t)
+        return context.get_dummy_value()
+
+    return types.void(tile, means, whitening, types.float64, types.intp, types.intp, dims, joint, largest, work), codegen
 
 
-@inlined(reassociate=True)
-def _nine_pairs(p, q, work, second, row, j, i, diagonal):
-    """The 3 x 3 pairs from (j, i) on: nine sums per six loads keep the multipliers busy, single pairs would wait for memory."""
-    s00 = s01 = s02 = s10 = s11 = s12 = s20 = s21 = s22 = 0.0
-    for t in range(TILE):
-        p0, p1, p2 = work[p + j * TILE + t], work[p + (j + 1) * TILE + t], work[p + (j + 2) * TILE + t]
-        q0, q1, q2 = work[q + i * TILE + t], work[q + (i + 1) * TILE + t], work[q + (i + 2) * TILE + t]
-        s00 += p0 * q0
-        s01 += p0 * q1
-        s02 += p0 * q2
-        s10 += p1 * q0
-        s11 += p1 * q1
-        s12 += p1 * q2
-        s20 += p2 * q0
-        s21 += p2 * q1
-        s22 += p2 * q2
-    row0, row1, row2 = j * (j + 1) // 2 + i, (j + 1) * (j + 2) // 2 + i, (j + 2) * (j + 3) // 2 + i
-    second[row, row0] += s00
-    second[row, row1] += s10
-    second[row, row1 + 1] += s11
-    second[row, row2] += s20
-    second[row, row2 + 1] += s21
-    second[row, row2 + 2] += s22
-    if not diagonal:  # above the diagonal of a block on it, pairs stand twice
-        second[row, row0 + 1] += s01
-        second[row, row0 + 2] += s02
-        second[row, row1 + 2] += s12
+def _sum_of_squares(v: Lanes, z: Sequence[Any], before=None):
+    for one in z:
+        before = v.b.fmul(one, one) if before is None else v.fma(one, one, before)
+    return before
 
 
-@inlined(reassociate=True)
-def _moments(tile, share, k, means, dims, work, first, second):
-    d = len(dims)
-    row = 0 if second.shape[0] == 1 else k
-    p = d * TILE  # differences stand from 0 on in `work`, the same times their shares from p on
-    for i in range(d):
-        column = work[i * TILE : (i + 1) * TILE]
-        weighted = work[p + i * TILE : p + (i + 1) * TILE]
-        mean = means[k, i]
-        for t in range(TILE):
-            column[t] = tile[i * TILE + t] - mean
-        total = 0.0
-        for t in range(TILE):
-            weighted[t] = share[t] * column[t]
-            total += weighted[t]
-        first[k, i] += total
-    whole = d - d % 3
-    for j in range(0, whole, 3):
-        for i in range(0, j + 1, 3):
-            _nine_pairs(p, 0, work, second, row, j, i, i == j)
-    for j in range(whole, d):
+def _distance_in_registers(v: Lanes, d: int, tile, t, means, mean, whitening, factor, work):
+    y = [difference(v, tile, t, means, mean, i) for i in range(d)]
+    sums: list[Any] = [None, None]  # two chains: each waits for itself only
+    for j in range(d):
+        z = None
         for i in range(j + 1):
-            _pair(p, 0, work, second, row, j, i)
+            entry = v.same(whitening, v.plus(factor, j * (j + 1) // 2 + i))
+            z = v.b.fmul(entry, y[i]) if z is None else v.fma(entry, y[i], z)
+        sums[j % 2] = _sum_of_squares(v, [z], sums[j % 2])
+    return sums[0] if sums[1] is None else v.b.fadd(sums[0], sums[1])
+
+
+def _distance_through_memory(v: Lanes, d: int, tile, t, means, mean, whitening, factor, work):
+    for i in range(d):
+        v.store(difference(v, tile, t, means, mean, i), work, v.index(i * v.n))
+    total = v.zeros(1)[0]
+    for first in range(0, d, ROWS_OF_W):
+        rows = range(first, min(d, first + ROWS_OF_W))
+        z = v.zeros(len(rows))
+        with v.loop(first) as i:  # the columns that all these rows have
+            y = v.load(work, v.times(i, v.n))
+            for j, sum_j in zip(rows, z, strict=True):
+                v.add_product_to(sum_j, v.same(whitening, v.b.add(v.plus(factor, j * (j + 1) // 2), i)), y)
+        for i in rows:  # the triangle at their ends
+            y = v.load(work, v.index(i * v.n))
+            for j, sum_j in zip(rows, z, strict=True):
+                if i <= j:
+                    v.add_product_to(sum_j, v.same(whitening, v.plus(factor, j * (j + 1) // 2 + i)), y)
+        v.b.store(_sum_of_squares(v, [v.b.load(one) for one in z], v.b.load(total)), total)
+    return v.b.load(total)
+
+
+@inlined()
+def _log_joint_full(tile, means, whitening, constants, dims, joint, largest, work):
+    for k in range(means.shape[0]):
+        w = 0 if whitening.shape[0] == 1 else k
+        _log_joint_of(tile, means, whitening, constants[k], k, w, dims, joint, largest, work)
+
+
+# ---- moments -----------------------------------------------------------------------------------------------------------
+
+
+@intrinsic
+def _add_moments(typing_context, tile, joint, factor, k, row, strips, n_strips, means, dims, work, counts, first, second):
+    """Add component k's moments over the strips in which it takes part; its second moments go to line `row`."""
+    d = column_count(dims)
+
+    def codegen(context, builder, signature, arguments):
+        tile, joint, factor, k, row, strips, n, means, _, work, counts, first, second = pointers(context, builder, signature, arguments)
+        v = Lanes(builder, MOMENT_LANES)
+        over = Rows(builder.gep(strips, [v.times(k, STRIPS)]), n, tile, builder.gep(means, [v.times(k, d)]), work)
+        joint = builder.gep(joint, [v.times(k, TILE)])
+        first, second = builder.gep(first, [v.times(k, d)]), builder.gep(second, [v.times(row, d * (d + 1) // 2)])
+        count = builder.gep(counts, [k])
+        for start in range(0, d, COLUMNS):
+            columns = range(start, min(d, start + COLUMNS))
+            _weigh(v, over, columns, joint, factor, first, None if start else count)
+        (_some_pairs if d <= UNROLLED else _many_pairs)(v, over, d, second)
+        return context.get_dummy_value()
+
+    size = types.intp
+    return types.void(tile, joint, factor, size, size, strips, size, means, dims, work, counts, first, second), codegen
+
+
+class Rows(NamedTuple):
+    """Values: strips and how many, the tile, a component's means, and the scratch for its rows' shares of differences."""
+
+    strips: Any
+    n_strips: Any
+    tile: Any
+    means: Any
+    work: Any
+
+
+def _weigh(v: Lanes, over: Rows, columns, joint, factor, first, count) -> None:
+    """Write share * (x_i - m_i) of some columns to work, and add their sums to the first moments; the sum of shares to the count."""
+    sums, total = v.zeros(len(columns)), v.zeros(1)[0]
+    centre = [v.same(over.means, v.index(i)) for i in columns]
+    for t in rows_of_strips(v, over.strips, over.n_strips):
+        share = v.b.fmul(v.load(joint, t), v.load(factor, t))
+        v.add_to(total, share)
+        for i, m, sum_i in zip(columns, centre, sums, strict=True):
+            p = v.b.fmul(share, v.b.fsub(v.load(over.tile, v.plus(t, i * PITCH)), m))
+            v.store(p, over.work, v.plus(t, i * PITCH))
+            v.add_to(sum_i, p)
+    for i, sum_i in zip(columns, sums, strict=True):
+        v.add_sum_at(first, v.index(i), sum_i)
+    if count is not None:
+        v.add_sum_at(count, v.index(0), total)
+
+
+def _sum_pairs(v: Lanes, over: Rows, pairs, second) -> None:
+    """Add the sums of share (x_j - m_j)(x_i - m_i) for pairs (j, i) of columns; both are values."""
+    sums = v.zeros(len(pairs))
+    rows, columns = ({str(pair[side]): pair[side] for pair in pairs} for side in (0, 1))
+    centre = {name: v.same(over.means, i) for name, i in columns.items()}
+    for t in rows_of_strips(v, over.strips, over.n_strips):
+        p = {name: v.load(over.work, v.b.add(v.times(j, PITCH), t)) for name, j in rows.items()}
+        y = {name: v.b.fsub(v.load(over.tile, v.b.add(v.times(i, PITCH), t)), centre[name]) for name, i in columns.items()}
+        for (j, i), total in zip(pairs, sums, strict=True):
+            v.add_product_to(total, p[str(j)], y[str(i)])
+    for (j, i), total in zip(pairs, sums, strict=True):
+        v.add_sum_at(second, packed(v, j, i), total)
+
+
+def _some_pairs(v: Lanes, over: Rows, d: int, second) -> None:
+    """All pairs of few columns: code of its own for every block."""
+    spans = [range(a, min(d, a + EDGE)) for a in range(0, d, EDGE)]
+    for at, js in enumerate(spans):
+        for span in spans[: at + 1]:
+            _sum_pairs(v, over, [(v.index(j), v.index(i)) for j in js for i in span if i <= j], second)
+
+
+def _many_pairs(v: Lanes, over: Rows, d: int, second) -> None:
+    """All pairs of many columns: loops over whole blocks, and the columns left over."""
+    whole = d - d % EDGE
+    with v.loop(whole, EDGE) as j:
+        _row_of_blocks(v, over, [v.plus(j, one) for one in range(EDGE)], j, second)
+    if whole < d:
+        _row_of_blocks(v, over, [v.index(j) for j in range(whole, d)], whole, second)
+
+
+def _row_of_blocks(v: Lanes, over: Rows, js, before, second) -> None:
+    """The blocks of rows js and all columns up to them; `before` of these columns stand before the first of js."""
+    with v.loop(before, EDGE) as i:
+        _sum_pairs(v, over, [(j, v.plus(i, one)) for j in js for one in range(EDGE)], second)
+    _sum_pairs(v, over, [(j, i) for at, j in enumerate(js) for i in js[: at + 1]], second)
+
+
+# ---- chosen by the type of the factors ---------------------------------------------------------------------------------
 
 
 @overload(log_joint_tile)
-def _log_joint(tile, means, factors, constants, dims, log_joint, largest, work):
+def _log_joint(tile, means, factors, constants, dims, joint, largest, work):
     if getattr(factors, "instance_class", None) is not FullFactors:
         return None
-    chosen = _log_joint_unrolled if isinstance(dims, types.BaseTuple) else _log_joint_looped
 
-    def implementation(tile, means, factors, constants, dims, log_joint, largest, work):
-        chosen(tile, means, factors, constants, dims, log_joint, largest, work)
+    def implementation(tile, means, factors, constants, dims, joint, largest, work):
+        _log_joint_full(tile, means, factors.whitening, constants, dims, joint, largest, work)
 
     return implementation
 
 
 @overload(add_moments)
-def _add_moments(tile, share, k, means, factors, dims, work, first, second):
+def _moments(tile, joint, factor, k, strips, n_strips, means, factors, dims, work, counts, first, second):
     if getattr(factors, "instance_class", None) is not FullFactors:
         return None
 
-    def implementation(tile, share, k, means, factors, dims, work, first, second):
-        _moments(tile, share, k, means, dims, work, first, second)
+    def implementation(tile, joint, factor, k, strips, n_strips, means, factors, dims, work, counts, first, second):
+        row = 0 if second.shape[0] == 1 else k
+        _add_moments(tile, joint, factor, k, row, strips, n_strips, means, dims, work, counts, first, second)
+
+    return implementation
+
+
+@overload(write_features)
+def _features(tile, factor, centre, factors, dims, features):
+    if getattr(factors, "instance_class", None) is not FullFactors:
+        return None
+    if feature_count(column_count(dims), dense=True) > MOST:
+        return lambda tile, factor, centre, factors, dims, features: LARGEST
+
+    def implementation(tile, factor, centre, factors, dims, features):
+        return product_features(tile, factor, centre, dims, features)
 
     return implementation

@@ -1,77 +1,141 @@
-"""What all densities share: a tile of rows laid out column by column, the exponential, log-sum-exp over components. Floor 0.
+"""What all densities share: a tile of rows laid out column by column, and the sum of densities over components. Floor 0.
 
-A tile is TILE rows. Scratch arrays are flat: column i of row t stands at i*TILE+t, component k of row t at k*TILE+t, so that every
+A tile is TILE rows. Scratch arrays are flat: column i of row t stands at i*PITCH+t, component k of row t at k*TILE+t, so that every
 inner loop runs over rows side by side in vector registers. The last tile of a block is padded with copies of its first row and
 weight 0: every row is computed by the same instructions wherever it stands, and gets the same answer in any batch.
 """
 
-__all__ = ["TILE", "clear_max", "fill_tile", "hard_tile", "soft_tile"]
+__all__ = [
+    "CUT",
+    "PITCH",
+    "STRIP",
+    "STRIPS",
+    "TILE",
+    "clear_max",
+    "difference",
+    "fill_tile",
+    "fill_weights",
+    "hard_tile",
+    "logarithms",
+    "most_probable",
+    "row_factors",
+    "rows_of_strips",
+    "soft_tile",
+]
+
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba.core import cgutils, types
+from numba import types
 
 from streamgmm.kernels.compiling import inlined, intrinsic
+from streamgmm.kernels.lanes import Lanes, pointers
 
 TILE = 256
+STRIP = 16
+STRIPS = TILE // STRIP
+PITCH = TILE + 8  # from one column of a tile to the next: a power of two would put all of them into the same few sets of the cache
+
+CUT = -46.0  # ln(1e-20): beside a row's largest responsibility a smaller one changes no bit of a sum that holds both; it counts as 0
 
 LOG2_E = 1.4426950408889634
 LN2_HIGH = 0.6931471803691238  # ln 2 in two parts, the first with trailing zero bits (Cody and Waite)
 LN2_LOW = 1.9082149292705877e-10
-SMALLEST_EXPONENT = -700.0  # e^-700 is the reach of the shortcut below; such a term is lost beside 1 anyway
+SHIFTER = 1.5 * 2.0**52  # a number added to it is rounded to an integer, which stands in its lowest bits
+
+# (e^f - 1 - f) / f^2 for |f| <= ln(2)/2 and (log((1+s)/(1-s)) - 2s) / s^3 in powers of s^2 for m = (1+s)/(1-s) from 1/sqrt(2) to
+# sqrt(2): interpolation at Chebyshev nodes computed with 60 digits; relative errors of e^f 2e-17, of the logarithm 5e-18.
+EXPONENTIAL = (
+    0.5000000000000001,
+    0.16666666666666669,
+    0.04166666666662413,
+    0.008333333333330062,
+    0.0013888888917213717,
+    0.00019841269863053618,
+    2.4801521295954376e-05,
+    2.7557268459997064e-06,
+    2.7620088445409746e-07,
+    2.510038549551032e-08,
+)
+LOGARITHM = (
+    0.666666666666667,
+    0.39999999999899444,
+    0.2857142862600327,
+    0.22222211130259878,
+    0.18182889455674947,
+    0.15331710618210773,
+    0.14616585424888623,
+)
+ROOT_HALF_BITS = 0x3FE6A09E667F3BCD  # of sqrt(1/2)
+ONE_BITS = 0x3FF0000000000000
+EXPONENT_BITS = 0x7FF0000000000000
 
 
-@intrinsic
-def _nearest_integer(typing_context, x):
-    def codegen(context, builder, signature, args):
-        kind = ir.FunctionType(ir.DoubleType(), [ir.DoubleType()])
-        return builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.nearbyint.f64"), args)
+def exponential(v: Lanes, x):
+    """e^x for lanes in [CUT, 0], within 2 units in the last place. The polynomial is summed as a tree, which waits less."""
+    shifted = v.fma(x, v.constant(LOG2_E), v.constant(SHIFTER + 1023.0))
+    n = v.b.fsub(shifted, v.constant(SHIFTER + 1023.0))
+    f = v.fma(n, v.constant(-LN2_LOW), v.fma(n, v.constant(-LN2_HIGH), x))
+    f2 = v.b.fmul(f, f)
+    c = [v.constant(one) for one in (1.0, 1.0, *EXPONENTIAL)]
+    even, odd = c[10], c[11]
+    for i in range(8, -1, -2):
+        even, odd = v.fma(even, f2, c[i]), v.fma(odd, f2, c[i + 1])
+    p = v.fma(odd, f, even)
+    power = v.doubles(v.b.shl(v.bits(shifted), v.integer(52)))  # 2^n: n + 1023 put into the exponent's bits
+    return v.b.fmul(p, power)
 
-    return types.float64(types.float64), codegen
 
-
-@intrinsic
-def _power_of_two(typing_context, n):
-    """2.0**n for a float holding an integer from -1022 to 1023: the integer is put into the exponent bits."""
-
-    def codegen(context, builder, signature, args):
-        bits = ir.IntType(64)
-        biased = builder.fadd(args[0], ir.Constant(ir.DoubleType(), 1.5 * 2.0**52 + 1023.0))
-        exponent = builder.shl(builder.bitcast(biased, bits), ir.Constant(bits, 52))
-        return builder.bitcast(exponent, ir.DoubleType())
-
-    return types.float64(types.float64), codegen
+def logarithm(v: Lanes, x):
+    """log x for positive normal lanes, within 2 units in the last place of the result or of 1e-16."""
+    above = v.b.sub(v.bits(x), v.integer(ROOT_HALF_BITS - ONE_BITS))
+    exponent = v.b.and_(above, v.integer(EXPONENT_BITS))
+    m = v.doubles(v.b.add(v.b.sub(v.bits(x), exponent), v.integer(ONE_BITS)))  # from sqrt(1/2) to sqrt(2)
+    biased = v.b.lshr(exponent, v.integer(52))
+    n = v.b.fsub(v.doubles(v.b.or_(biased, v.bits(v.constant(SHIFTER)))), v.constant(SHIFTER + 1023.0))
+    s = v.b.fdiv(v.b.fsub(m, v.constant(1.0)), v.b.fadd(m, v.constant(1.0)))
+    z = v.b.fmul(s, s)
+    p = v.constant(LOGARITHM[-1])
+    for one in LOGARITHM[-2::-1]:
+        p = v.fma(p, z, v.constant(one))
+    small = v.fma(n, v.constant(LN2_LOW), v.b.fmul(v.b.fmul(s, z), p))
+    return v.fma(n, v.constant(LN2_HIGH), v.fma(v.constant(2.0), s, small))
 
 
 @inlined()
-def exponential(x):
-    """e^x for x in [-700, 0], within 2 units in the last place; libm's exp would not run in vector registers."""
-    n = _nearest_integer(x * LOG2_E)
-    f = (x - n * LN2_HIGH) - n * LN2_LOW  # |f| <= ln(2)/2: 13 terms of the Taylor series reach double precision
-    p = 1.0 / 479001600.0
-    p = p * f + 1.0 / 39916800.0
-    p = p * f + 1.0 / 3628800.0
-    p = p * f + 1.0 / 362880.0
-    p = p * f + 1.0 / 40320.0
-    p = p * f + 1.0 / 5040.0
-    p = p * f + 1.0 / 720.0
-    p = p * f + 1.0 / 120.0
-    p = p * f + 1.0 / 24.0
-    p = p * f + 1.0 / 6.0
-    p = p * f + 0.5
-    p = p * f + 1.0
-    p = p * f + 1.0
-    return p * _power_of_two(n)
-
-
-@inlined()
-def fill_tile(x, first, n, tile):
+def fill_tile(x, first, n, dims, tile):
     """Copy n rows of x (n d) from row `first` on into the tile, column by column, padded with the first of them."""
-    for i in range(x.shape[1]):
-        for t in range(n):
-            tile[i * TILE + t] = x[first + t, i]
-        for t in range(n, TILE):
-            tile[i * TILE + t] = x[first, i]
+    if n == TILE:  # a loop of known length becomes vector code
+        for t in range(TILE):
+            for i in range(len(dims)):
+                tile[i * PITCH + t] = x[first + t, i]
+    else:
+        for t in range(TILE):
+            for i in range(len(dims)):
+                tile[i * PITCH + t] = x[first + t if t < n else first, i]
+
+
+@inlined()
+def fill_weights(sample_weight, first, n, weight):
+    """Copy the weights of n rows from row `first` on, padded with 0."""
+    for t in range(n):
+        weight[t] = sample_weight[first + t]
+    for t in range(n, TILE):
+        weight[t] = 0.0
+
+
+def difference(v: Lanes, tile, t, means, mean, i: int):
+    """Column i of the tile's rows from t on, less the mean of a component, whose means begin at `mean`."""
+    return v.b.fsub(v.load(tile, v.plus(t, i * PITCH)), v.same(means, v.plus(mean, i)))
+
+
+def rows_of_strips(v: Lanes, strips, n) -> Iterator[Any]:
+    """Where vectors of rows start: a loop over n listed strips, whose body is written once for each vector of a strip."""
+    with v.loop(n) as a:
+        strip = v.b.load(v.b.gep(strips, [a]))
+        for offset in range(0, STRIP, v.n):
+            yield v.plus(strip, offset)
 
 
 @inlined()
@@ -81,32 +145,107 @@ def clear_max(largest):
         largest[t] = -np.inf
 
 
-@inlined()
-def soft_tile(log_joint, n_components, largest, total):
-    """Turn log joint densities (K TILE) into e^(l - max) in place; total (TILE) gets their sums over components.
+@intrinsic
+def soft_tile(typing_context, joint, k, largest, total, strips):
+    """Turn log joint densities l of component k into e^(l - max), or 0 below the cut, in place, and add them to total (TILE).
 
-    A row whose densities are all -inf keeps max = -inf and gets equal shares, so that nothing turns into NaN.
+    Returns the number of strips in which the component takes part at all, and writes where they start to strips[k*STRIPS...]. A row
+    whose densities are all -inf keeps max = -inf and gets equal shares, so that nothing turns into NaN.
     """
-    for t in range(TILE):
-        total[t] = 0.0
-        largest[t] = largest[t] if largest[t] > -np.inf else np.inf  # l - inf = -inf, cut below
-    for k in range(n_components):
-        for t in range(TILE):
-            x = log_joint[k * TILE + t] - largest[t]
-            e = exponential(x if x > SMALLEST_EXPONENT else SMALLEST_EXPONENT)
-            log_joint[k * TILE + t] = e
-            total[t] += e
-    for t in range(TILE):
-        largest[t] = largest[t] if largest[t] < np.inf else -np.inf
+
+    def codegen(context, builder, signature, arguments):
+        joint, k, largest, total, strips = pointers(context, builder, signature, arguments)
+        v = Lanes(builder, STRIP)
+        row, listed = v.times(k, TILE), v.times(k, STRIPS)
+        count = v.counter()
+        with v.loop(TILE, STRIP) as t:
+            place = builder.add(row, t)
+            x = builder.fsub(v.load(joint, place), v.load(largest, t))
+            within = builder.fcmp_unordered(">=", x, v.constant(CUT))  # unordered: of a row of nothing but -inf, x is NaN
+            with builder.if_else(v.any(within)) as (taking_part, absent):
+                with taking_part:
+                    e = builder.select(within, exponential(v, v.larger(x, v.constant(CUT))), v.constant(0.0))
+                    v.store(e, joint, place)
+                    v.store(builder.fadd(v.load(total, t), e), total, t)
+                    n = builder.load(count)
+                    builder.store(t, builder.gep(strips, [builder.add(listed, n)]))
+                    builder.store(v.plus(n, 1), count)
+                with absent:
+                    v.store(v.constant(0.0), joint, place)
+        return builder.load(count)
+
+    return types.intp(joint, types.intp, largest, total, strips), codegen
 
 
 @inlined()
-def hard_tile(log_joint, n_components, largest, total):
+def hard_tile(joint, n_components, largest, total, strips, n_strips):
     """Hard assignment: 1 for the first component of largest density, 0 for the rest, in place."""
     for t in range(TILE):
         total[t] = 1.0
         open_row = True
         for k in range(n_components):
-            chosen = open_row and not log_joint[k * TILE + t] < largest[t]
-            log_joint[k * TILE + t] = 1.0 if chosen else 0.0
+            chosen = open_row and not joint[k * TILE + t] < largest[t]
+            joint[k * TILE + t] = 1.0 if chosen else 0.0
             open_row = open_row and not chosen
+    for k in range(n_components):
+        n = 0
+        for start in range(0, TILE, STRIP):
+            some = 0.0
+            for t in range(start, start + STRIP):
+                some += joint[k * TILE + t]
+            if some > 0.0:
+                strips[k * STRIPS + n] = start
+                n += 1
+        n_strips[k] = n
+
+
+@intrinsic
+def logarithms(typing_context, total, largest, score):
+    """Log densities of the rows of a tile to score (TILE): the maximum plus the logarithm of the sum."""
+
+    def codegen(context, builder, signature, arguments):
+        total, largest, score = pointers(context, builder, signature, arguments)
+        v = Lanes(builder, STRIP)
+        with v.loop(TILE, STRIP) as t:
+            v.store(builder.fadd(v.load(largest, t), logarithm(v, v.load(total, t))), score, t)
+        return context.get_dummy_value()
+
+    return types.void(total, largest, score), codegen
+
+
+@intrinsic
+def row_factors(typing_context, weight, total, largest, factor):
+    """Weight / total of a tile's rows to factor (TILE); returns the sum of weight * log density.
+
+    Rows of weight 0 leave no trace in it, whatever their density.
+    """
+
+    def codegen(context, builder, signature, arguments):
+        weight, total, largest, factor = pointers(context, builder, signature, arguments)
+        v = Lanes(builder, STRIP)
+        log_likelihood = v.zeros(1)[0]
+        with v.loop(TILE, STRIP) as t:
+            w, sum_over_components = v.load(weight, t), v.load(total, t)
+            v.store(builder.fdiv(w, sum_over_components), factor, t)
+            score = builder.fadd(v.load(largest, t), logarithm(v, sum_over_components))
+            weighs = builder.fcmp_ordered(">", w, v.constant(0.0))
+            v.add_to(log_likelihood, builder.select(weighs, builder.fmul(w, score), v.constant(0.0)))
+        return v.sum(builder.load(log_likelihood))
+
+    return types.float64(weight, total, largest, factor), codegen
+
+
+@inlined()
+def most_probable(joint, n_components, label, start, n):
+    """The first component of largest density of n rows, to label from `start` on."""
+    best = np.empty(TILE)
+    which = np.zeros(TILE, np.int32)
+    for t in range(TILE):
+        best[t] = joint[t]
+    for k in range(1, n_components):
+        for t in range(TILE):
+            value = joint[k * TILE + t]
+            which[t] = k if value > best[t] else which[t]
+            best[t] = value if value > best[t] else best[t]
+    for t in range(n):
+        label[start + t] = which[t]

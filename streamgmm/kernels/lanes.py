@@ -1,0 +1,182 @@
+"""Vector code written out: rows side by side in lanes of fixed number, for the loops in which nearly all time is spent. Floor 0.
+
+Numba's loops leave it to the compiler whether and how a loop becomes vector code. Here `Lanes` spells the vector operations out in
+LLVM's language, as methods that a kernel's author calls while the kernel is being compiled: loops over columns are ordinary Python
+loops at that time, so that every number of columns gets code of its own, and sums over rows are added lane by lane in one order,
+whatever the processor's registers hold. The product-and-sum `fma` is one instruction where the processor has it.
+"""
+
+__all__ = ["Lanes", "column_count", "pointers"]
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils
+
+DOUBLE, INT32, INT64 = ir.DoubleType(), ir.IntType(32), ir.IntType(64)
+
+
+def pointers(context, builder, signature, arguments) -> list[Any]:
+    """The arguments of an intrinsic: of arrays the address of their first element (they must be contiguous), the others as they are."""
+    return [
+        context.make_array(kind)(context, builder, value).data if hasattr(kind, "layout") else value
+        for kind, value in zip(signature.args, arguments, strict=True)
+    ]
+
+
+def column_count(dims) -> int:
+    """Number of columns, which the type of `dims` holds."""
+    return len(dims)
+
+
+class Lanes:
+    """Vectors of `n` doubles, through an LLVM builder."""
+
+    def __init__(self, builder, n: int) -> None:
+        self.b, self.n = builder, n
+        self.kind = ir.VectorType(DOUBLE, n)
+        self.integers = ir.VectorType(INT64, n)
+
+    # ---- memory ------------------------------------------------------------------------------------------------------
+
+    def load(self, address, offset):
+        """n doubles from `address + offset` on."""
+        return self.b.load(self._vector_at(address, offset), align=8)
+
+    def store(self, value, address, offset) -> None:
+        """n doubles to `address + offset`."""
+        self.b.store(value, self._vector_at(address, offset), align=8)
+
+    def _vector_at(self, address, offset):
+        return self.b.bitcast(self.b.gep(address, [offset]), self.kind.as_pointer())
+
+    def same(self, address, offset):
+        """One double of memory in all lanes."""
+        return self.spread(self.b.load(self.b.gep(address, [offset])))
+
+    def spread(self, scalar):
+        """A scalar in all lanes."""
+        nothing = ir.Constant(self.kind, ir.Undefined)
+        first = self.b.insert_element(nothing, scalar, ir.Constant(INT32, 0))
+        return self.b.shuffle_vector(first, nothing, ir.Constant(ir.VectorType(INT32, self.n), [0] * self.n))
+
+    def constant(self, value: float):
+        """A number in all lanes."""
+        return ir.Constant(self.kind, [ir.Constant(DOUBLE, float(value))] * self.n)
+
+    # ---- arithmetic --------------------------------------------------------------------------------------------------
+
+    def fma(self, a, b, c):
+        """a b + c."""
+        kind = ir.FunctionType(self.kind, [self.kind] * 3)
+        return self.b.call(cgutils.get_or_insert_function(self.b.module, kind, f"llvm.fmuladd.v{self.n}f64"), [a, b, c])
+
+    def larger(self, a, b):
+        """The larger of two; b where a is NaN."""
+        return self.b.select(self.b.fcmp_ordered(">", a, b), a, b)
+
+    def maximum(self, a, b):
+        """The larger of two; neither may be NaN. Unlike `larger` it never becomes a masked store, which is slow on many processors."""
+        kind = ir.FunctionType(self.kind, [self.kind] * 2)
+        function = cgutils.get_or_insert_function(self.b.module, kind, f"llvm.maxnum.v{self.n}f64")
+        return self.b.call(function, [a, b], fastmath=("nnan", "nsz"))
+
+    def sum(self, vector):
+        """Of all lanes: the upper half added to the lower one until one is left."""
+        width = self.n
+        while width > 1:
+            vector = self.b.fadd(*self._halves(vector, width))
+            width //= 2
+        return self.b.extract_element(vector, ir.Constant(INT32, 0))
+
+    def sums_of(self, vectors):
+        """The sums of as many vectors as there are lanes, side by side in one vector."""
+        while len(vectors) > 1:
+            vectors = [self._pairwise_sums(a, b) for a, b in zip(vectors[::2], vectors[1::2], strict=True)]
+        return vectors[0]
+
+    def _pairwise_sums(self, a, b):
+        """(a0+a1, a2+a3, ..., b0+b1, b2+b3, ...)."""
+        kind = ir.VectorType(INT32, self.n)
+        even, odd = (ir.Constant(kind, list(range(first, 2 * self.n, 2))) for first in (0, 1))
+        return self.b.fadd(self.b.shuffle_vector(a, b, even), self.b.shuffle_vector(a, b, odd))
+
+    def any(self, truths):
+        """Whether a vector of comparisons holds one that is true."""
+        width = self.n
+        while width > 4:  # one register of most processors: a longer vector of truths is slow to turn into bits
+            truths = self.b.or_(*self._halves(truths, width))
+            width //= 2
+        bits = ir.IntType(width)
+        return self.b.icmp_unsigned("!=", self.b.bitcast(truths, bits), ir.Constant(bits, 0))
+
+    def _halves(self, vector, width: int):
+        nothing = ir.Constant(vector.type, ir.Undefined)
+        half = width // 2
+        kind = ir.VectorType(INT32, half)
+        return [self.b.shuffle_vector(vector, nothing, ir.Constant(kind, list(range(a, a + half)))) for a in (0, half)]
+
+    def bits(self, vector):
+        """The same bits as integers of 64 bits."""
+        return self.b.bitcast(vector, self.integers)
+
+    def doubles(self, integers):
+        """The same bits as doubles."""
+        return self.b.bitcast(integers, self.kind)
+
+    def integer(self, value: int):
+        """An integer in all lanes."""
+        return ir.Constant(self.integers, [ir.Constant(INT64, value)] * self.n)
+
+    # ---- indices and loops -------------------------------------------------------------------------------------------
+
+    def index(self, value: int):
+        """An integer constant for offsets."""
+        return ir.Constant(INT64, value)
+
+    def plus(self, offset, value: int):
+        """offset + value."""
+        return self.b.add(offset, self.index(value))
+
+    def times(self, offset, value: int):
+        """offset * value."""
+        return self.b.mul(offset, self.index(value))
+
+    @contextmanager
+    def loop(self, stop, step: int = 1) -> Iterator[Any]:
+        """For i from 0 in steps below `stop` (an int or a value)."""
+        last = self.index(stop) if isinstance(stop, int) else stop
+        with cgutils.for_range_slice(self.b, self.index(0), last, self.index(step), intp=INT64) as (i, _):
+            yield i
+
+    def counter(self) -> Any:
+        """A variable that holds the integer 0."""
+        variable = cgutils.alloca_once(self.b, INT64)
+        self.b.store(self.index(0), variable)
+        return variable
+
+    def zeros(self, count: int) -> list[Any]:
+        """Variables that hold vectors of zeros, to be added to in loops."""
+        variables = [cgutils.alloca_once(self.b, self.kind) for _ in range(count)]
+        self.clear(variables)
+        return variables
+
+    def clear(self, variables) -> None:
+        """Set them to zero."""
+        for variable in variables:
+            self.b.store(self.constant(0.0), variable)
+
+    def add_to(self, variable, value) -> None:
+        """variable += value."""
+        self.b.store(self.b.fadd(self.b.load(variable), value), variable)
+
+    def add_product_to(self, variable, a, b) -> None:
+        """variable += a b."""
+        self.b.store(self.fma(a, b, self.b.load(variable)), variable)
+
+    def add_sum_at(self, address, offset, variable) -> None:
+        """memory[offset] += sum of a variable's lanes."""
+        place = self.b.gep(address, [offset])
+        self.b.store(self.b.fadd(self.b.load(place), self.sum(self.b.load(variable))), place)
