@@ -37,6 +37,7 @@ from zarr.storage import FsspecStore, LocalStore, ObjectStore, ZipStore
 
 from streamgmm.errors import DataError, MissingDependencyError, SchemaError, SecurityError, StorageError, nearest
 from streamgmm.sources._locations import Location
+from streamgmm.sources._zarr_direct import DirectReader
 from streamgmm.sources._zarr_metadata import Node, check_array, parse_node
 
 LARGEST_UNIT = 256 * 2**20  # decoded bytes of all columns: a larger shard is read by its inner chunks
@@ -125,8 +126,11 @@ def unit_rows(array: ZarrArray, n_columns: int = 1) -> int:
     return int(array.chunks[0])
 
 
-def fetch(array: ZarrArray, start: int, stop: int, columns: slice | None, what: str) -> AnyArray:
+def fetch(array: ZarrArray, start: int, stop: int, columns: slice | None, what: str, direct: DirectReader | None = None) -> AnyArray:
     """Rows start .. stop-1, of some columns of a 2-D array. Raises StorageError, or DataError where a chunk is damaged."""
+    rows = None if direct is None else direct.rows(start, stop)
+    if rows is not None:
+        return rows if columns is None else np.ascontiguousarray(rows[:, columns])
     where = f"{what}, rows {start} to {stop - 1}"
     return np.asarray(_guarded(lambda: array[start:stop] if columns is None else array[start:stop, columns], where))
 

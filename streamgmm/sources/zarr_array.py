@@ -15,6 +15,7 @@ import numpy.typing as npt
 from streamgmm.errors import SchemaError
 from streamgmm.sources._checks import check_names, check_table, default_names
 from streamgmm.sources._row_cache import RowCache, regular_edges
+from streamgmm.sources._zarr_direct import direct_reader
 from streamgmm.sources._zarr_metadata import check_codecs
 from streamgmm.sources._zarr_store import ZarrArray, fetch, travels, unit_rows
 from streamgmm.sources.base import AbstractSource
@@ -58,7 +59,8 @@ class ZarrArraySource(AbstractSource):
 
     def _fetch(self, start: int, stop: int) -> AnyArray:
         low, high = min(self.columns), max(self.columns) + 1
-        rows = fetch(self.array, start, stop, slice(low, high), f"array {self.array.path or '/'}")
+        direct = self.once("_direct_reader", lambda: direct_reader(self.array))
+        rows = fetch(self.array, start, stop, slice(low, high), f"array {self.array.path or '/'}", direct)
         wanted = [j - low for j in self.columns]
         return rows if wanted == list(range(high - low)) else rows[:, wanted]
 

@@ -19,6 +19,7 @@ from streamgmm.errors import SchemaError
 from streamgmm.sources._checks import check_dtype, check_shape
 from streamgmm.sources._columns import store_column
 from streamgmm.sources._row_cache import BYTES_KEPT, RowCache, regular_edges
+from streamgmm.sources._zarr_direct import direct_reader
 from streamgmm.sources._zarr_metadata import check_codecs
 from streamgmm.sources._zarr_store import ZarrArray, fetch, travels, unit_rows
 from streamgmm.sources.base import AbstractSource
@@ -69,7 +70,8 @@ class ZarrColumnsSource(AbstractSource):
     def _cache(self, array: ZarrArray, name: str) -> RowCache:
         d = len(self.arrays)
         edges = regular_edges(self.n_rows, unit_rows(array, d), self.block_rows)
-        return RowCache(edges, lambda start, stop: fetch(array, start, stop, None, f"column {name!r}"), BYTES_KEPT // d)
+        direct = direct_reader(array)
+        return RowCache(edges, lambda start, stop: fetch(array, start, stop, None, f"column {name!r}", direct), BYTES_KEPT // d)
 
 
 def from_zarr_columns(arrays: Mapping[str, ZarrArray]) -> ZarrColumnsSource:
