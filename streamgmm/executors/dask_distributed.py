@@ -11,11 +11,12 @@ import itertools
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any, TypeVar
 
 import distributed
 from dask.delayed import Delayed
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from streamgmm.block import Block
 from streamgmm.errors import ClusterError, ConfigError, DataError, NoWorkersError, PoisonBlockError, SchedulerLostError, StreamGMMError
@@ -27,7 +28,9 @@ from streamgmm.sources.base import AbstractSource
 T = TypeVar("T")
 
 MOST_BLOCKS_A_SPAN = 64
+SPANS_AHEAD = 3  # tasks a thread that are outstanding, at most
 SPANS_A_THREAD = 4  # at least so many tasks a thread and pass, so that no worker waits long for the last one
+MANY_SPANS = 1024  # a scheduler bears a few hundred tasks a second: beyond this many a pass, one or two a thread have to do
 
 
 class DaskDistributed(AbstractExecutor):
@@ -83,33 +86,54 @@ class DaskDistributed(AbstractExecutor):
         if source.n_blocks is None or not source.repeatable:
             raise DataError("a Dask cluster needs rows that can be read by block number; an iterator cannot be. Store the rows first.")
         run = uuid.uuid4().hex[:12]
-        level = span_level(source, self.workers)
-        todo = spans(source.n_blocks, level)
-        shared = self._client.submit(_identity, (function, merge), key=f"streamgmm-{run}-parameters", pure=False)
+        todo = spans(source.n_blocks, span_level(source, self.workers))
         outstanding: dict[Any, Span] = {}
         try:
-            for span in itertools.islice(todo, 2 * self.workers + 2):
-                outstanding[self._submit(shared, source, span, run)] = span
+            first = list(itertools.islice(todo, SPANS_AHEAD * self.workers + 2))
+            rows = self._portable(source, first)
+            # A source that is the same for all spans travels once for all of them.
+            common = source if rows and all(piece is source for piece in rows) else None
+            shared = self._client.submit(_identity, (function, merge, common), key=f"streamgmm-{run}-parameters", pure=False)
+            outstanding.update(self._submit(shared, rows, source, first, run))
             while outstanding:
-                for future in self._finished(outstanding):
-                    span = outstanding.pop(future)
-                    yield span, self._result(future, span, source)
-                    for following in itertools.islice(todo, 1):
-                        outstanding[self._submit(shared, source, following, run)] = following
+                yield from self._finished(outstanding, source)
+                # Many at once: a graph costs the scheduler milliseconds, however few its tasks are.
+                if len(outstanding) <= (SPANS_AHEAD - 1) * self.workers + 1:
+                    following = list(itertools.islice(todo, self.workers + 1))
+                    outstanding.update(self._submit(shared, self._portable(source, following), source, following, run))
         finally:
             if outstanding:
                 self._client.cancel(list(outstanding), force=True)
 
-    def _submit(self, shared: Any, source: AbstractSource, span: Span, run: str) -> Any:
+    def _portable(self, source: AbstractSource, some: list[Span]) -> list[Any]:
         assert source.n_blocks is not None
-        first, last = span.first, span.last(source.n_blocks)
-        rows = source.portable(first, last)
-        if isinstance(rows, Delayed):
-            rows = self._client.compute(rows)
-        key = f"streamgmm-{run}-{span.level}-{span.number}"
-        return self._client.submit(_run_span, shared, rows, first, last, key=key, pure=False)
+        rows = [source.portable(span.first, span.last(source.n_blocks)) for span in some]
+        delayed = [piece for piece in rows if isinstance(piece, Delayed)]
+        computed = iter(self._client.compute(delayed) if delayed else ())
+        return [next(computed) if isinstance(piece, Delayed) else piece for piece in rows]
 
-    def _finished(self, outstanding: dict[Any, Span]) -> list[Any]:
+    def _submit(self, shared: Any, rows: list[Any], source: AbstractSource, some: list[Span], run: str) -> dict[Any, Span]:
+        assert source.n_blocks is not None
+        if not some:
+            return {}
+        own = [None if piece is source else piece for piece in rows]
+        first, last = [span.first for span in some], [span.last(source.n_blocks) for span in some]
+        keys = [f"streamgmm-{run}-{span.level}-{span.number}" for span in some]
+        futures = self._client.map(_run_span, own, first, last, shared=shared, key=keys, pure=False, batch_size=len(some))
+        return dict(zip(futures, some, strict=True))
+
+    def _finished(self, outstanding: dict[Any, Span], source: AbstractSource) -> Iterator[tuple[Span, Any]]:
+        """Results of the spans that are done, at least one, taken out of those outstanding."""
+        done = self._wait(outstanding)
+        try:
+            values = self._client.gather(done)
+        except Exception:  # noqa: BLE001  (any task's own error: each future says below what is wrong with it)
+            values = None
+        for number, future in enumerate(done):
+            span = outstanding.pop(future)
+            yield span, self._result(future, span, source) if values is None else values[number]
+
+    def _wait(self, outstanding: dict[Any, Span]) -> list[Any]:
         try:
             with self._client.as_current():
                 done = distributed.wait(list(outstanding), timeout=self._stall_timeout, return_when="FIRST_COMPLETED").done
@@ -139,7 +163,8 @@ def span_level(source: AbstractSource, workers: int) -> int:
     """Level of the spans: whole chunks of the store, at most 64 blocks, and several tasks for each thread."""
     assert source.n_blocks is not None
     chunk = -(-source.rows_per_read // source.block_rows)
-    wanted = min(MOST_BLOCKS_A_SPAN, source.n_blocks // (SPANS_A_THREAD * workers))
+    tasks = min(SPANS_A_THREAD * workers, max(workers, MANY_SPANS))
+    wanted = min(MOST_BLOCKS_A_SPAN, source.n_blocks // tasks)
     return max(max(wanted, 1).bit_length() - 1, (min(chunk, MOST_BLOCKS_A_SPAN) - 1).bit_length())
 
 
@@ -147,11 +172,21 @@ def _identity(value: T) -> T:
     return value
 
 
-def _run_span(shared: tuple[BlockFunction[T], "Merge[T]"], source: AbstractSource, first: int, last: int) -> T:
+@cache
+def _libraries() -> ThreadpoolController:
+    """The libraries of this process that have threads of their own; finding them takes milliseconds."""
+    return ThreadpoolController()
+
+
+def _run_span(
+    own: AbstractSource | None, first: int, last: int, *, shared: tuple[BlockFunction[T], "Merge[T]", AbstractSource | None]
+) -> T:
     """Runs on a worker: the blocks of one span in the fixed tree, each read while the one before is computed."""
-    function, merge = shared
+    function, merge, common = shared
+    source = common if own is None else own
+    assert source is not None
     tree: TreeReducer[T] = TreeReducer(merge)
-    with threadpool_limits(1), ThreadPoolExecutor(1, "streamgmm-read") as reader:
+    with _libraries().limit(limits=1), ThreadPoolExecutor(1, "streamgmm-read") as reader:
         ahead = reader.submit(source.read, first)
         for index in range(first, last):
             block: Block = ahead.result()
