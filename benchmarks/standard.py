@@ -1,8 +1,10 @@
 """The standard problem of the benchmarks: rows drawn from a mixture, and where every peer starts.
 
-K means from N(0, 2^2 I), covariances A A^T + 0.3 I with the entries of A from N(0, 0.4^2), weights from Dirichlet(5, ..., 5). The
-start is the same for everybody: K of the rows as means, the covariance of all rows for every component, equal weights. At such a
-start every component is felt by every row: nobody gains by leaving out components far away.
+K means from N(0, 2^2 I), covariances A A^T + 0.3 I with the entries of A from N(0, 0.4^2), weights from Dirichlet(5, ..., 5).
+
+The start is the same for everybody: the mixture that the rows were drawn from, because a fit spends nearly all its passes near its
+solution (`true_start`); or K of the rows as means, the covariance of all rows for every component, equal weights (`rows_start`): there
+every component is felt by every row, and nobody gains by leaving out components far away.
 
 It imports NumPy only, because it also runs inside the peers' own environments.
 """
@@ -12,10 +14,11 @@ __all__ = [
     "Parameters",
     "draw_block",
     "load_parameters",
+    "rows_start",
     "save_parameters",
     "standard_mixture",
     "standard_rows",
-    "standard_start",
+    "true_start",
 ]
 
 from pathlib import Path
@@ -30,7 +33,7 @@ Array = npt.NDArray[np.float64]
 
 
 class Parameters(NamedTuple):
-    """weights (K), means (K D), covariances (K D D) of a mixture."""
+    """weights (K), means (K D), covariances of a mixture: (K D D) if full, (K D) if diagonal."""
 
     weights: Array
     means: Array
@@ -64,12 +67,23 @@ def standard_rows(mixture: Parameters, n_rows: int, seed: int) -> Array:
     return np.concatenate([draw_block(mixture, min(BLOCK_ROWS, n_rows - start), seed, i) for i, start in enumerate(starts)])
 
 
-def standard_start(rows: Array, n_components: int, seed: int) -> Parameters:
-    """Where every peer starts."""
+def true_start(mixture: Parameters, covariance_type: str) -> Parameters:
+    """The generating mixture; for diagonal covariances, the diagonals of its own."""
+    return _of_type(mixture, covariance_type)
+
+
+def rows_start(rows: Array, n_components: int, covariance_type: str, seed: int) -> Parameters:
+    """K rows, and the covariance of all of them."""
     chosen = np.random.default_rng([seed, n_components]).choice(len(rows), n_components, replace=False)
     covariance = np.cov(rows, rowvar=False)
     weights = np.full(n_components, 1 / n_components)
-    return Parameters(weights, rows[chosen], np.repeat(covariance[None], n_components, axis=0))
+    return _of_type(Parameters(weights, rows[chosen], np.repeat(covariance[None], n_components, axis=0)), covariance_type)
+
+
+def _of_type(mixture: Parameters, covariance_type: str) -> Parameters:
+    if covariance_type == "diag":
+        return mixture._replace(covariances=np.ascontiguousarray(np.diagonal(mixture.covariances, axis1=1, axis2=2)))
+    return mixture
 
 
 def save_parameters(path: Path, parameters: Parameters) -> None:
