@@ -8,9 +8,11 @@ __all__ = ["MixtureStatistics", "Repair", "e_step", "m_step", "merge_all"]
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
+from streamgmm.arrays import ArrayN
 from streamgmm.block import Block
 from streamgmm.errors import DataError, NumericalError, SingularComponentError
 from streamgmm.mixture import Mixture
@@ -55,13 +57,19 @@ def _statistics(mixture: Mixture, block: Block, block_rows: int, hard: bool) -> 
     tree: TreeReducer[MixtureStatistics] = TreeReducer(lambda a, b: a.merge(b))
     for number, start in enumerate(range(0, max(block.n_rows, 1), block_rows)):
         x = block.x[start : start + block_rows]
-        weight = np.ones(len(x)) if block.sample_weight is None else block.sample_weight[start : start + block_rows]
+        weight = _ones(len(x)) if block.sample_weight is None else block.sample_weight[start : start + block_rows]
         likelihood, moments = mixture.components.accumulate(x, weight, mixture.weights.log_weights, hard=hard)
         skipped = block.skipped if number == 0 else 0
         tree.add(Span(number, 0), MixtureStatistics(len(x), skipped, float(weight.sum()), likelihood, moments))
     whole = tree.result()
     assert whole is not None
     return whole
+
+
+@lru_cache(maxsize=4)
+def _ones(n: int) -> ArrayN:
+    """Weights of rows that have none: fresh memory for every block would cost as much as the M-step. Nobody writes to them."""
+    return np.ones(n)
 
 
 def merge_all(a: Sequence[MixtureStatistics], b: Sequence[MixtureStatistics]) -> tuple[MixtureStatistics, ...]:

@@ -9,6 +9,7 @@ __all__ = [
     "from_eigen",
     "gram",
     "invert_lower",
+    "is_positive_definite",
     "largest_eigenvalues",
     "log_det_lower",
     "pack",
@@ -81,7 +82,7 @@ def cholesky(covariances: FloatArray) -> FloatArray:
     except np.linalg.LinAlgError:
         pass
     for k, matrix in enumerate(covariances):
-        if not _is_positive_definite(matrix):
+        if not is_positive_definite(matrix):
             smallest = _smallest_eigenvalue(matrix)
             raise SingularComponentError(
                 f"component {k}: its covariance is not positive definite (smallest eigenvalue {smallest:.3g});"
@@ -90,9 +91,11 @@ def cholesky(covariances: FloatArray) -> FloatArray:
     raise SingularComponentError("a covariance is not positive definite; raise reg_covar or variance_floor")
 
 
-def _is_positive_definite(matrix: ArrayDD) -> bool:
+def is_positive_definite(matrices: FloatArray) -> bool:
+    """Whether a symmetric matrix, or each of a stack, is, in double precision."""
     try:
-        return bool(np.isfinite(np.linalg.cholesky(matrix)).all())
+        with _one_thread(matrices.shape[-1]):
+            return bool(np.isfinite(np.linalg.cholesky(matrices)).all())
     except np.linalg.LinAlgError:
         return False
 
@@ -106,9 +109,8 @@ def invert_lower(factors: FloatArray) -> FloatArray:
     inverses = np.empty_like(factors)
     with _one_thread(factors.shape[-1]):
         for k, factor in enumerate(factors):
-            inverse: Any = lapack.dtrtri(factor, lower=1)[0]
-            inverses[k] = np.tril(inverse)
-    return inverses
+            inverses[k] = lapack.dtrtri(factor, lower=1)[0]
+    return np.tril(inverses)
 
 
 def eigh(matrix: ArrayDD) -> tuple[ArrayD, ArrayDD]:

@@ -5,16 +5,16 @@ own variance over all rows, for columns on scales from 1e-6 to 1e9. Without a va
 precision is lifted.
 """
 
-__all__ = ["POLICIES", "SINGULAR", "Fault", "Regularisation", "lift_dense", "lift_diagonal"]
+__all__ = ["POLICIES", "SINGULAR", "Fault", "Regularisation", "all_sound", "lift_dense", "lift_diagonal"]
 
 import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from streamgmm.arrays import ArrayD, ArrayDD
+from streamgmm.arrays import ArrayD, ArrayDD, ArrayKD, FloatArray
 from streamgmm.errors import ConfigError, nearest
-from streamgmm.linalg import eigh, from_eigen
+from streamgmm.linalg import eigh, from_eigen, is_positive_definite
 
 POLICIES = ("floor", "reseed", "drop", "raise")
 
@@ -69,6 +69,18 @@ def lift_diagonal(variances: ArrayD, means: ArrayD, scale: ArrayD, floor: float 
     else:
         limit = target = floor * scale
     return np.where(variances >= limit, variances, target), float((variances / scale).min())
+
+
+def all_sound(covariances: FloatArray, means: ArrayKD, scale: ArrayD, floor: float | None) -> bool:
+    """Whether no covariance (K D D) is below the floor, so that `lift_dense` would change none. Far quicker than asking one by one."""
+    own = np.diagonal(covariances, axis1=1, axis2=2)
+    limit = np.maximum(RESOLUTION * means**2, np.finfo(np.float64).tiny) if floor is None else floor * scale
+    if not (own >= limit).all():
+        return False
+    root = np.sqrt(own if floor is None else scale)
+    lowest = SINGULAR * len(scale) if floor is None else floor
+    scaled = covariances / root[..., :, None] / root[..., None, :]
+    return is_positive_definite(scaled - 2 * lowest * np.eye(len(scale)))
 
 
 def lift_dense(covariance: ArrayDD, mean: ArrayD, scale: ArrayD, floor: float | None) -> tuple[ArrayDD, float]:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamgmm.errors import ConfigError
-from streamgmm.regularisation import LIFTED, POLICIES, RESOLUTION, Regularisation, lift_dense, lift_diagonal
+from streamgmm.regularisation import LIFTED, POLICIES, RESOLUTION, Regularisation, all_sound, lift_dense, lift_diagonal
 from tests.making import random_covariances
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -117,3 +117,17 @@ def test_without_a_floor_a_variance_is_kept_down_to_the_rounding_of_its_mean():
 def test_nothing_is_lifted_to_zero_or_to_a_denormal_number():
     lifted, _ = lift_diagonal(np.zeros(2), np.zeros(2), np.full(2, 1e-305), None)
     assert (lifted >= np.finfo(np.float64).tiny).all()
+
+
+@given(seed=st.integers(0, 10_000), floor=st.sampled_from([None, 1e-6, 1e-2]))
+def test_what_is_sound_all_together_is_left_alone_one_by_one(seed, floor):
+    rng = np.random.default_rng(seed)
+    a = rng.normal(size=(5, 3, 3)) * 10.0 ** rng.uniform(-9, 2, size=(5, 1, 1))
+    a[:, 2] *= 10.0 ** rng.uniform(-9, 0)
+    covariances, means, scale = a @ a.transpose(0, 2, 1), rng.normal(size=(5, 3)), rng.uniform(0.5, 2, size=3)
+    kept = [lift_dense(v, m, scale, floor)[0] is v for v, m in zip(covariances, means, strict=True)]
+    if all_sound(covariances, means, scale, floor):
+        assert all(kept)
+    well = covariances + 3 * np.eye(3)
+    assert all_sound(well, means, scale, floor)
+    assert not all_sound(np.concatenate([well, np.zeros((1, 3, 3))]), np.zeros((6, 3)), scale, floor)

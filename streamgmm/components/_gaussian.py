@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamgmm.arrays import ArrayD, ArrayK, ArrayKD, ArrayN, ArrayND, ArrayNK, FloatArray
-from streamgmm.components._grouping import Grouping, grouping_of, ordered
+from streamgmm.components._grouping import Grouping, grouping_of, ordered_factors
 from streamgmm.components.base import AbstractComponents
 from streamgmm.errors import ConfigError
 from streamgmm.kernels import e_step as kernels
@@ -35,7 +35,7 @@ from streamgmm.linalg import (
     times_transposed,
     unpack_symmetric,
 )
-from streamgmm.regularisation import RESOLUTION, Fault, Regularisation, lift_dense, lift_diagonal
+from streamgmm.regularisation import RESOLUTION, Fault, Regularisation, all_sound, lift_dense, lift_diagonal
 from streamgmm.statistics import Statistics, reference, summed
 
 LOG_2PI = math.log(2 * math.pi)
@@ -177,26 +177,13 @@ class AbstractGaussian(AbstractComponents):
     def accumulate(self, x: ArrayND, sample_weight: ArrayN, log_weights: ArrayK, *, hard: bool) -> tuple[float, GaussianMoments]:
         """See the base class."""
         k, d = self.means.shape
-        # Hard assignments know no groups: there the covariances decide nothing, and must not change a bit.
-        order, centre, sums = self._grouping.order, self._grouping.centre, self._grouping.zeros(0 if hard else self._grouping.n_groups)
+        by = self._grouping
+        n_groups = 0 if hard else by.n_groups  # the covariances decide nothing in hard assignments, and must not change a bit
         n, first, second = np.zeros(k), np.zeros((k, d)), np.zeros(self.structure.second_shape(k, d))
-        parameters = (self.means[order], ordered(self.factors(), order), self._constants(log_weights)[order])
-        likelihood = kernels.accumulate(x, sample_weight, *parameters, dims_of(d), hard, centre, n, first, second, sums)
-        back = np.argsort(order)
-        found = GaussianMoments(self.means, n[back], first[back], second if self.structure.shared else second[back])
-        if sums.size:
-            found = found.merge(self._grouped_moments(sums).rebase(self.means, self.structure))
-        return float(likelihood), found
-
-    def _grouped_moments(self, sums: FloatArray) -> GaussianMoments:
-        """What was summed as features about the common centre."""
-        k, d = self.means.shape
-        per_component = np.zeros((k, sums.shape[1]))
-        members = self._grouping.order[: sums.shape[0] * sums.shape[2]]
-        per_component[members] = sums.transpose(0, 2, 1).reshape(len(members), -1)
-        n, first, second = np.split(per_component, [1, 1 + d], axis=1)
-        centre = np.broadcast_to(self._grouping.centre, (k, d))
-        return GaussianMoments(centre, n[:, 0], first, self.structure.reduce(second))
+        parameters = by.ordered(self.means), ordered_factors(self.factors(), by), by.ordered(self._constants(log_weights)), dims_of(d)
+        likelihood = kernels.accumulate(x, sample_weight, *parameters, hard, by.centre, n_groups, by.n_features, n, first, second)
+        second = second if self.structure.shared else by.back(second)
+        return float(likelihood), GaussianMoments(self.means, by.back(n), by.back(first), second)
 
     def evaluate(self, x: ArrayND, log_weights: ArrayK, matrix: str = "") -> tuple[ArrayN, npt.NDArray[np.int32], ArrayNK | None]:
         """See the base class."""
@@ -278,12 +265,13 @@ class AbstractGaussian(AbstractComponents):
 
     def _lift(self, covariances: FloatArray, means: ArrayKD, scale: ArrayD, floor: float | None) -> tuple[FloatArray, tuple[Fault, ...]]:
         faults = []
-        for k, covariance in enumerate(covariances):
-            mean = np.abs(means).max(axis=0) if self.structure.shared else means[k]
-            if self.structure.isotropic:
-                mean, unit = np.array([np.abs(mean).max()]), scale[:1]
-            else:
-                unit = scale
+        centres = np.abs(means).max(axis=0, keepdims=True) if self.structure.shared else means
+        if self.structure.dense and all_sound(covariances, centres, scale, floor):
+            return covariances, ()
+        if self.structure.isotropic:
+            centres = np.abs(centres).max(axis=1, keepdims=True)
+        unit = scale[: centres.shape[1]]
+        for k, (covariance, mean) in enumerate(zip(covariances, centres, strict=True)):
             lift = lift_dense if self.structure.dense else lift_diagonal
             lifted, smallest = lift(covariance, mean, unit, floor)
             if not np.array_equal(lifted, covariance):

@@ -4,7 +4,7 @@ Second moments about a centre c other than the mean m lose digits when they are 
 them, W the whitening factor. Components nearer than NEAR lose less than two and a half; the others are summed about their own means.
 """
 
-__all__ = ["Grouping", "grouping_of", "ordered"]
+__all__ = ["Grouping", "grouping_of", "ordered_factors"]
 
 from typing import Any, NamedTuple
 
@@ -18,16 +18,24 @@ NEAR = 256.0  # squared distance of a mean from the centre, in the component's o
 
 
 class Grouping(NamedTuple):
-    """order (K): near components first; n_groups of GROUP components each are near; features about centre (D)."""
+    """order (K): near components first, None where that is how they are; n_groups of GROUP each are near; n_features about centre (D)."""
 
-    order: npt.NDArray[np.intp]
+    order: npt.NDArray[np.intp] | None
     centre: ArrayD
     n_groups: int
     n_features: int
 
-    def zeros(self, n_groups: int) -> FloatArray:
-        """Sums of features before the first row (groups, features, components of a group)."""
-        return np.zeros((n_groups, self.n_features, GROUP))
+    def ordered(self, array: FloatArray) -> FloatArray:
+        """An array over components, near ones first."""
+        return array if self.order is None else array[self.order]
+
+    def back(self, array: FloatArray) -> FloatArray:
+        """An array over components, near ones first, in their own order again."""
+        if self.order is None:
+            return array
+        own = np.empty_like(array)
+        own[self.order] = array
+        return own
 
 
 def grouping_of(means: ArrayKD, whitening: FloatArray, *, dense: bool) -> Grouping:
@@ -39,11 +47,11 @@ def grouping_of(means: ArrayKD, whitening: FloatArray, *, dense: bool) -> Groupi
         offset = means - centre
         z = np.einsum("kji,ki->kj", np.broadcast_to(whitening, (len(means), d, d)), offset) if dense else offset * whitening
         near = np.einsum("kj,kj->k", z, z) < NEAR
-    order = np.argsort(~near, kind="stable")
+    order = None if near.all() else np.argsort(~near, kind="stable")
     n_groups = int(near.sum()) // GROUP if n_features <= MOST else 0
     return Grouping(order, centre, n_groups, n_features)
 
 
-def ordered(factors: Any, order: npt.NDArray[np.intp]) -> Any:
-    """A kernel's factors in another order of components; what all components share stays."""
-    return type(factors)(*(array[order] if len(array) == len(order) else array for array in factors))
+def ordered_factors(factors: Any, by: Grouping) -> Any:
+    """A kernel's factors, near components first; what all components share stays."""
+    return type(factors)(*(array if len(array) == 1 else by.ordered(array) for array in factors))

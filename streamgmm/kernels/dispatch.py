@@ -4,7 +4,7 @@ A family file defines a NamedTuple of factors and overloads these functions for 
 dtype and number of columns, with everything inlined.
 """
 
-__all__ = ["add_moments", "dims_of", "log_joint_tile", "write_features"]
+__all__ = ["add_feature_moments", "add_moments", "dims_of", "log_joint_tile", "write_features"]
 
 from typing import Any
 
@@ -32,4 +32,12 @@ def add_moments(tile, joint, factor, k, strips, n_strips, means, factors, dims, 
 
 def write_features(tile, factor, centre, factors, dims, features) -> float:
     """Write what this family's moments are made of, features of rows about a common centre times the rows' factors; see `features`."""
+    raise NotImplementedError
+
+
+def add_feature_moments(sums, centre, means, factors, dims, counts, first, second) -> None:
+    """Add sums of features (G F GROUP) about the common centre to the moments, about the components' own means.
+
+    n, a, A about c become n, a - n e, A - a e^T - e a^T + n e e^T about m, with e = m - c.
+    """
     raise NotImplementedError

@@ -10,7 +10,7 @@ import numpy as np
 
 from streamgmm.kernels import gaussian_diag, gaussian_full  # noqa: F401  (they overload the two operations below)
 from streamgmm.kernels.compiling import kernel
-from streamgmm.kernels.dispatch import add_moments, log_joint_tile, write_features
+from streamgmm.kernels.dispatch import add_feature_moments, add_moments, log_joint_tile, write_features
 from streamgmm.kernels.features import GROUP, LARGEST, add_feature_sums
 from streamgmm.kernels.tile import (
     PITCH,
@@ -32,15 +32,14 @@ LABELS, SCORES, RESPONSIBILITIES, LOG_JOINT = 0, 1, 2, 3
 
 
 @kernel
-def accumulate(x, sample_weight, means, factors, constants, dims, hard, centre, counts, first, second, sums):
-    """Add the rows' statistics to the last four arguments; return the sum of weight * log-likelihood.
+def accumulate(x, sample_weight, means, factors, constants, dims, hard, centre, n_groups, n_features, counts, first, second):
+    """Add the rows' statistics about `means` to counts (K), first (K D) and second; return the sum of weight * log-likelihood.
 
     x (n d); sample_weight (n); constants (K): log weight - D/2 log 2 pi - 1/2 log|V|; hard: assign each row to one component.
-    sums (G F GROUP): sums of features about `centre`, of the first G*GROUP components where most rows feel them; all else goes to
-    counts (K), first (K D) and second, about `means`. Together they are the statistics.
+    The first n_groups * GROUP components may be summed together, as n_features features about `centre` (D), where most rows feel them.
     """
     n_components = means.shape[0]
-    n_groups, n_features = sums.shape[0], sums.shape[1]
+    sums = np.zeros((n_groups, n_features, GROUP))
     tile, work, features = np.empty(len(dims) * PITCH), np.empty(len(dims) * PITCH), np.empty(n_features * PITCH)
     joint = np.empty(n_components * TILE)
     largest, total, weight, factor = np.empty(TILE), np.empty(TILE), np.empty(TILE), np.empty(TILE)
@@ -67,6 +66,7 @@ def accumulate(x, sample_weight, means, factors, constants, dims, hard, centre, 
             else:
                 for a in range(k, min(k + GROUP, n_components)):
                     add_moments(tile, joint, factor, a, strips, n_strips[a], means, factors, dims, work, counts, first, second)
+    add_feature_moments(sums, centre, means, factors, dims, counts, first, second)
     return log_likelihood
 
 

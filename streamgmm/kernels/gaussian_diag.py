@@ -11,8 +11,8 @@ from numba.core import types
 
 from streamgmm.arrays import FloatArray
 from streamgmm.kernels.compiling import inlined, intrinsic, overload
-from streamgmm.kernels.dispatch import add_moments, log_joint_tile, write_features
-from streamgmm.kernels.features import LARGEST, MOST, diagonal_features, feature_count
+from streamgmm.kernels.dispatch import add_feature_moments, add_moments, log_joint_tile, write_features
+from streamgmm.kernels.features import GROUP, LARGEST, MOST, diagonal_features, feature_count
 from streamgmm.kernels.lanes import Lanes, column_count, pointers
 from streamgmm.kernels.tile import STRIPS, TILE, difference, rows_of_strips
 
@@ -107,6 +107,21 @@ def _moments(tile, joint, factor, k, strips, n_strips, means, dims, counts, firs
     _add_moments(tile, joint, factor, k, row, step, strips, n_strips, means, dims, counts, first, second)
 
 
+@inlined()
+def _add_feature_moments(sums, centre, means, dims, counts, first, second):
+    d = len(dims)
+    step = 0 if second.shape[1] == 1 else 1
+    for k in range(sums.shape[0] * GROUP):
+        mine = sums[k // GROUP, :, k % GROUP]
+        row = 0 if second.shape[0] == 1 else k
+        counts[k] += mine[0]
+        for j in range(d):
+            offset = means[k, j] - centre[j]
+            about_mean = mine[1 + j] - mine[0] * offset
+            first[k, j] += about_mean
+            second[row, j * step] += mine[1 + d + j] - offset * (mine[1 + j] + about_mean)
+
+
 @overload(log_joint_tile)
 def _log_joint_tile(tile, means, factors, constants, dims, joint, largest, work):
     family = getattr(factors, "instance_class", None)
@@ -145,5 +160,16 @@ def _features(tile, factor, centre, factors, dims, features):
 
     def implementation(tile, factor, centre, factors, dims, features):
         return diagonal_features(tile, factor, centre, dims, features)
+
+    return implementation
+
+
+@overload(add_feature_moments)
+def _feature_moments(sums, centre, means, factors, dims, counts, first, second):
+    if getattr(factors, "instance_class", None) not in (DiagFactors, SphericalFactors):
+        return None
+
+    def implementation(sums, centre, means, factors, dims, counts, first, second):
+        _add_feature_moments(sums, centre, means, dims, counts, first, second)
 
     return implementation

@@ -13,8 +13,8 @@ from numba.core import types
 
 from streamgmm.arrays import FloatArray
 from streamgmm.kernels.compiling import inlined, intrinsic, overload
-from streamgmm.kernels.dispatch import add_moments, log_joint_tile, write_features
-from streamgmm.kernels.features import LARGEST, MOST, feature_count, product_features
+from streamgmm.kernels.dispatch import add_feature_moments, add_moments, log_joint_tile, write_features
+from streamgmm.kernels.features import GROUP, LARGEST, MOST, feature_count, product_features
 from streamgmm.kernels.lanes import Lanes, column_count, pointers
 from streamgmm.kernels.tile import PITCH, STRIPS, TILE, difference, rows_of_strips
 
@@ -197,6 +197,22 @@ def _row_of_blocks(v: Lanes, over: Rows, js, before, second) -> None:
     _sum_pairs(v, over, [(j, i) for at, j in enumerate(js) for i in js[: at + 1]], second)
 
 
+@inlined()
+def _add_feature_moments(sums, centre, means, dims, counts, first, second):
+    d = len(dims)
+    for k in range(sums.shape[0] * GROUP):
+        mine = sums[k // GROUP, :, k % GROUP]
+        row = 0 if second.shape[0] == 1 else k
+        counts[k] += mine[0]
+        for j in range(d):
+            offset = means[k, j] - centre[j]
+            first[k, j] += mine[1 + j] - mine[0] * offset
+            for i in range(j + 1):
+                about_mean = mine[1 + i] - mine[0] * (means[k, i] - centre[i])
+                p = j * (j + 1) // 2 + i
+                second[row, p] += mine[1 + d + p] - mine[1 + j] * (means[k, i] - centre[i]) - offset * about_mean
+
+
 # ---- chosen by the type of the factors ---------------------------------------------------------------------------------
 
 
@@ -232,5 +248,16 @@ def _features(tile, factor, centre, factors, dims, features):
 
     def implementation(tile, factor, centre, factors, dims, features):
         return product_features(tile, factor, centre, dims, features)
+
+    return implementation
+
+
+@overload(add_feature_moments)
+def _feature_moments(sums, centre, means, factors, dims, counts, first, second):
+    if getattr(factors, "instance_class", None) is not FullFactors:
+        return None
+
+    def implementation(sums, centre, means, factors, dims, counts, first, second):
+        _add_feature_moments(sums, centre, means, dims, counts, first, second)
 
     return implementation
