@@ -52,6 +52,23 @@ class Lanes:
     def _vector_at(self, address, offset):
         return self.b.bitcast(self.b.gep(address, [offset]), self.kind.as_pointer())
 
+    def gathered(self, address, offsets):
+        """One double from each of n places."""
+        vector = ir.Constant(self.kind, ir.Undefined)
+        for lane, offset in enumerate(offsets):
+            vector = self.b.insert_element(vector, self.b.load(self.b.gep(address, [offset])), ir.Constant(INT32, lane))
+        return vector
+
+    def transposed(self, rows):
+        """Four vectors of four lanes turned over: the columns of the square that they are the rows of."""
+        a, b, c, d = rows
+        low, high = ((self._picked(p, q, [0, 4, 2, 6]), self._picked(p, q, [1, 5, 3, 7])) for p, q in ((a, b), (c, d)))
+        pairs = list(zip(low, high, strict=True))
+        return [self._picked(*pair, [0, 1, 4, 5]) for pair in pairs] + [self._picked(*pair, [2, 3, 6, 7]) for pair in pairs]
+
+    def _picked(self, a, b, lanes):
+        return self.b.shuffle_vector(a, b, ir.Constant(ir.VectorType(INT32, len(lanes)), lanes))
+
     def same(self, address, offset):
         """One double of memory in all lanes."""
         return self.spread(self.b.load(self.b.gep(address, [offset])))
@@ -99,9 +116,8 @@ class Lanes:
 
     def _pairwise_sums(self, a, b):
         """(a0+a1, a2+a3, ..., b0+b1, b2+b3, ...)."""
-        kind = ir.VectorType(INT32, self.n)
-        even, odd = (ir.Constant(kind, list(range(first, 2 * self.n, 2))) for first in (0, 1))
-        return self.b.fadd(self.b.shuffle_vector(a, b, even), self.b.shuffle_vector(a, b, odd))
+        even, odd = (list(range(first, 2 * self.n, 2)) for first in (0, 1))
+        return self.b.fadd(self._picked(a, b, even), self._picked(a, b, odd))
 
     def any(self, truths):
         """Whether a vector of comparisons holds one that is true."""

@@ -30,7 +30,7 @@ import numpy as np
 from numba import types
 
 from streamgmm.kernels.compiling import inlined, intrinsic
-from streamgmm.kernels.lanes import Lanes, pointers
+from streamgmm.kernels.lanes import Lanes, column_count, pointers
 
 TILE = 256
 STRIP = 16
@@ -106,14 +106,34 @@ def logarithm(v: Lanes, x):
 @inlined()
 def fill_tile(x, first, n, dims, tile):
     """Copy n rows of x (n d) from row `first` on into the tile, column by column, padded with the first of them."""
-    if n == TILE:  # a loop of known length becomes vector code
-        for t in range(TILE):
-            for i in range(len(dims)):
-                tile[i * PITCH + t] = x[first + t, i]
+    if n == TILE:
+        _fill_whole_tile(x, first, dims, tile)
     else:
         for t in range(TILE):
             for i in range(len(dims)):
                 tile[i * PITCH + t] = x[first + t if t < n else first, i]
+
+
+@intrinsic
+def _fill_whole_tile(typing_context, x, first, dims, tile):
+    """Four rows by four columns at a time, turned over in registers; columns left over one by one."""
+    d = column_count(dims)
+
+    def codegen(context, builder, signature, arguments):
+        x, first, _, tile = pointers(context, builder, signature, arguments)
+        v = Lanes(builder, 4)
+        with v.loop(TILE, v.n) as t:
+            row = v.times(builder.add(first, t), d)
+            for i in range(0, d - d % v.n, v.n):
+                square = [v.load(x, v.plus(row, a * d + i)) for a in range(v.n)]
+                for b, column in enumerate(v.transposed(square)):
+                    v.store(column, tile, v.plus(t, (i + b) * PITCH))
+            for i in range(d - d % v.n, d):
+                column = v.gathered(x, [v.plus(row, a * d + i) for a in range(v.n)])
+                v.store(column, tile, v.plus(t, i * PITCH))
+        return context.get_dummy_value()
+
+    return types.void(x, types.intp, dims, tile), codegen
 
 
 @inlined()
