@@ -21,10 +21,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 overload: Any = extending.overload
 intrinsic: Any = extending.intrinsic
 
-# "contract" lets a*b+c become one fused instruction, "nsz" ignores the sign of zero. Reassociation is allowed only where a sum is
-# to be spread over vector lanes (`reassociate=True`): elsewhere it would undo the two-part constants of the exponential.
+# "contract" lets a*b+c become one fused instruction, "nsz" ignores the sign of zero. Sums are never reordered by the compiler: which
+# numbers are added side by side is written down in the kernels (`lanes`), and is the same on every machine.
 STRICT = {"contract", "nsz"}
-SUMS = {"contract", "nsz", "reassoc"}
 
 
 @cache
@@ -70,10 +69,10 @@ class KernelCacheFile(IndexDataCacheFile):  # type: ignore[misc]
         return hashlib.sha256(f"{self._source_stamp} {key!r}".encode()).hexdigest()[:24]
 
 
-def inlined(*, reassociate: bool = False) -> Callable[[F], F]:
+def inlined() -> Callable[[F], F]:
     """Compile a helper into its callers."""
 
     def decorate(function: F) -> F:
-        return numba.njit(forceinline=True, fastmath=SUMS if reassociate else STRICT)(function)
+        return numba.njit(forceinline=True, fastmath=STRICT)(function)
 
     return decorate
