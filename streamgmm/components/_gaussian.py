@@ -174,14 +174,22 @@ class AbstractGaussian(AbstractComponents):
     def _grouping(self) -> Grouping:
         return grouping_of(self.means, self.whitening, dense=self.structure.dense)
 
+    @cached_property
+    def _parameters(self) -> tuple[Any, ...]:
+        """Means and factors in the kernel's order, and the number of columns: the same for all blocks of a pass."""
+        return self._grouping.ordered(self.means), ordered_factors(self.factors(), self._grouping), dims_of(self.n_features)
+
     def accumulate(self, x: ArrayND, sample_weight: ArrayN, log_weights: ArrayK, *, hard: bool) -> tuple[float, GaussianMoments]:
         """See the base class."""
         k, d = self.means.shape
         by = self._grouping
         n_groups = 0 if hard else by.n_groups  # the covariances decide nothing in hard assignments, and must not change a bit
         n, first, second = np.zeros(k), np.zeros((k, d)), np.zeros(self.structure.second_shape(k, d))
-        parameters = by.ordered(self.means), ordered_factors(self.factors(), by), by.ordered(self._constants(log_weights)), dims_of(d)
-        likelihood = kernels.accumulate(x, sample_weight, *parameters, hard, by.centre, n_groups, by.n_features, n, first, second)
+        means, factors, dims = self._parameters
+        constants = by.ordered(self._constants(log_weights))
+        likelihood = kernels.accumulate(
+            x, sample_weight, means, factors, constants, dims, hard, by.centre, n_groups, by.n_features, n, first, second
+        )
         second = second if self.structure.shared else by.back(second)
         return float(likelihood), GaussianMoments(self.means, by.back(n), by.back(first), second)
 

@@ -1,6 +1,7 @@
 """Threads of this process: kernels release the interpreter lock, so blocks run side by side. Floor 4.
 
-Reader threads fetch and decode the next blocks while the current ones are computed. A bounded window of blocks is in flight.
+Reader threads fetch and decode the next blocks while the current ones are computed; rows that are in memory need none. A bounded
+window of blocks is in flight.
 """
 
 __all__ = ["Threads"]
@@ -8,7 +9,8 @@ __all__ = ["Threads"]
 import os
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import cache
 from itertools import count
 from typing import TypeVar
 
@@ -54,13 +56,18 @@ class Threads(AbstractExecutor):
         """See the base class."""
         del merge
         in_order = source.n_blocks is None  # an iterator hands its blocks to one reader
-        readers = ThreadPoolExecutor(1 if in_order else self._readers, "streamgmm-read")
-        workers = ThreadPoolExecutor(self._n_threads, "streamgmm-compute")
+        readers = _pool("streamgmm-read", 1 if in_order else self._readers)
+        workers = _pool("streamgmm-compute", self._n_threads)
         window: deque[tuple[Span, Future[T | None]]] = deque()
+        reads: deque[Future[Block | None]] = deque(maxlen=self.blocks_in_memory)
         try:
             for index in count() if source.n_blocks is None else range(source.n_blocks):
-                read = readers.submit(_read, source, index)
-                window.append((Span(index, 0), workers.submit(_compute, function, read)))
+                if source.in_memory:  # handing a block from thread to thread would cost more than reading it
+                    future = workers.submit(_read_and_compute, function, source, index)
+                else:
+                    reads.append(readers.submit(_read, source, index))
+                    future = workers.submit(_compute, function, reads[-1])
+                window.append((Span(index, 0), future))
                 if len(window) >= self.blocks_in_memory:
                     span, value = _next(window)
                     if value is None:
@@ -71,8 +78,19 @@ class Threads(AbstractExecutor):
                 if value is not None:
                     yield span, value
         finally:
-            for pool in (workers, readers):
-                pool.shutdown(wait=True, cancel_futures=True)
+            # Left early: what has not begun never does, what has is waited for (a read may be needed by a computation that has begun).
+            wait([future for _, future in window if not future.cancel()])
+            wait([read for read in reads if not read.cancel()])
+
+
+@cache
+def _pool(name: str, n_threads: int) -> ThreadPoolExecutor:
+    """Threads outlive a pass: starting them anew would cost milliseconds of each."""
+    return ThreadPoolExecutor(n_threads, name)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # the threads stay with the parent
 
 
 def _read(source: AbstractSource, index: int) -> Block | None:
@@ -84,6 +102,11 @@ def _read(source: AbstractSource, index: int) -> Block | None:
 
 def _compute(function: BlockFunction[T], read: "Future[Block | None]") -> T | None:
     block = read.result()
+    return None if block is None else function(block)
+
+
+def _read_and_compute(function: BlockFunction[T], source: AbstractSource, index: int) -> T | None:
+    block = _read(source, index)
     return None if block is None else function(block)
 
 

@@ -105,6 +105,11 @@ class AbstractSource(ABC):
         return True
 
     @property
+    def in_memory(self) -> bool:
+        """Whether reading a block costs next to nothing, because its rows are there: nobody needs to read ahead."""
+        return False
+
+    @property
     def computed(self) -> bool:
         """Whether reading computes the rows anew, so that only the user knows whether they are the same every time."""
         return False

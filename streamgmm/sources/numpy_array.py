@@ -43,6 +43,11 @@ class NumpyArraySource(AbstractSource):
         """See the base class."""
         return self.array.dtype
 
+    @property
+    def in_memory(self) -> bool:
+        """See the base class: all but memory maps."""
+        return not isinstance(self.array, np.memmap)
+
     def load(self, index: int) -> AnyArray:
         """See the base class."""
         start, stop = self.span(index)

@@ -1,5 +1,9 @@
 """Threads: a bounded window, reading ahead, and nothing left running."""
 
+import gc
+import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -48,6 +52,50 @@ def test_the_next_block_is_read_while_one_is_computed():
     assert max(reading_meanwhile) >= 2  # another one was there while this one was computed
 
 
-def test_no_thread_outlives_a_pass():
-    Threads(3).map_reduce(lambda block: 1.0, lambda a, b: a + b, source_of(20))
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("streamgmm")]
+def _threads():
+    return {thread for thread in threading.enumerate() if thread.name.startswith("streamgmm")}
+
+
+def test_passes_share_their_threads():
+    executor = Threads(3)
+    executor.map_reduce(lambda block: 1.0, lambda a, b: a + b, source_of(20))
+    first = _threads()
+    assert first
+    for _ in range(3):
+        executor.map_reduce(lambda block: 1.0, lambda a, b: a + b, source_of(20))
+    assert len(_threads() - first) <= 5  # a pool starts a thread when none is idle: three that compute, two that read, once
+
+
+def test_a_pass_that_is_left_early_leaves_nothing_running():
+    source, computed = source_of(50), []
+
+    def slow(block):
+        time.sleep(0.01)
+        computed.append(block.index)
+        return 1.0
+
+    for number, _ in enumerate(Threads(2).map_spans(slow, lambda a, b: a + b, source)):
+        if number == 3:
+            break
+    gc.collect()
+    after = (len(source.reads), len(computed))
+    time.sleep(0.1)
+    assert (len(source.reads), len(computed)) == after
+    assert len(computed) < 12
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+def test_a_forked_child_gets_threads_of_its_own():
+    code = (
+        "import os, streamgmm as sg, numpy as np\n"
+        "from streamgmm.executors import Threads\n"
+        "from streamgmm.sources.numpy_array import NumpyArraySource\n"
+        "source = NumpyArraySource(feature_names=('a',), units=('',), array=np.ones((10, 1)), block_rows=1)\n"
+        "count = lambda: Threads(2).map_reduce(lambda block: block.n_rows, lambda a, b: a + b, source)\n"
+        "assert count() == 10\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    os._exit(0 if count() == 10 else 1)\n"
+        "assert os.waitpid(child, 0)[1] == 0\n"
+    )
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=60)
