@@ -39,7 +39,9 @@ STRIP = 16
 STRIPS = TILE // STRIP
 PITCH = TILE + 8  # from one column of a tile to the next: a power of two would put all of them into the same few sets of the cache
 
-CUT = -46.0  # in doubles: ln(1e-20): beside a row's largest responsibility a smaller one changes no bit of a sum that holds both; it counts as 0
+CUT = (
+    -46.0
+)  # in doubles: ln(1e-20): beside a row's largest responsibility a smaller one changes no bit of a sum that holds both; it counts as 0
 CUT_SINGLE = -26.0  # in floats: ln(5e-12)
 
 LOG2_E = 1.4426950408889634
