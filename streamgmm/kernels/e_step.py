@@ -29,8 +29,6 @@ from streamgmm.kernels.tile import (
 
 MANY = GROUP * STRIPS // 2  # strips that a group must be felt in for a product over all of them to pay
 
-WIDEST = 2.0**30  # of rows in units of the mixture's extent: squares of what they become in other units stay within float32
-
 LABELS, SCORES, RESPONSIBILITIES, LOG_JOINT = 0, 1, 2, 3
 
 
@@ -48,13 +46,13 @@ def accumulate(x, sample_weight, means, factors, constants, dims, hard, centre, 
     n_components = means.shape[0]
     sums = np.zeros((n_groups, n_features, GROUP))
     tile, work, features = np.empty(len(dims) * PITCH, kind), np.empty(len(dims) * PITCH, kind), np.empty(n_features * PITCH, kind)
-    joint = np.empty(n_components * TILE, kind)
+    joint, copy = np.empty(n_components * TILE, kind), np.empty(len(dims) * PITCH)
     largest, total, weight, factor = np.empty(TILE, kind), np.empty(TILE, kind), np.empty(TILE), np.empty(TILE, kind)
     strips, n_strips = np.empty(n_components * STRIPS, np.intp), np.empty(n_components, np.intp)
     log_likelihood = 0.0
     for start in range(0, x.shape[0], TILE):
         n = min(TILE, x.shape[0] - start)
-        if not place_tile(x, start, n, dims, tile, origin, scale) <= WIDEST:
+        if not place_tile(x, start, n, dims, tile, origin, scale, copy):
             return np.nan
         fill_weights(sample_weight, start, n, weight)
         clear_max(largest)

@@ -32,17 +32,18 @@ import numpy as np
 from numba import types
 
 from streamgmm.kernels.compiling import inlined, intrinsic, overload
-from streamgmm.kernels.lanes import Lanes, pointers
+from streamgmm.kernels.lanes import Lanes, column_count, pointers
 
 TILE = 256
 STRIP = 16
 STRIPS = TILE // STRIP
 PITCH = TILE + 8  # from one column of a tile to the next: a power of two would put all of them into the same few sets of the cache
 
-CUT = (
-    -46.0
-)  # in doubles: ln(1e-20): beside a row's largest responsibility a smaller one changes no bit of a sum that holds both; it counts as 0
+# Beside a row's largest responsibility a smaller one changes no bit of a sum that holds both: it counts as 0.
+CUT = -46.0  # in doubles, ln(1e-20)
 CUT_SINGLE = -26.0  # in floats: ln(5e-12)
+
+WIDEST = 2.0**30  # of rows of floats, in units of the mixture's extent: squares of what they become in other units stay within float32
 
 LOG2_E = 1.4426950408889634
 LN2_HIGH = 0.6931471803691238  # ln 2 in two parts, the first with trailing zero bits (Cody and Waite)
@@ -139,36 +140,51 @@ def fill_tile(x, first, n, dims, tile):
                 tile[i * PITCH + t] = x[first + t if t < n else first, i]
 
 
-def place_tile(x, first, n, dims, tile, origin, scale) -> float:
-    """`fill_tile` for a tile of doubles. One of floats gets (x - origin) * scale, computed in doubles: the largest of it is returned."""
+def place_tile(x, first, n, dims, tile, origin, scale, copy) -> bool:
+    """Like `fill_tile`; a tile of floats gets (x - origin) * scale, computed in doubles. Returns whether all of it is within WIDEST.
+
+    copy: scratch of D*PITCH doubles.
+    """
     raise NotImplementedError
 
 
 @overload(place_tile)
-def _place_tile(x, first, n, dims, tile, origin, scale):
+def _place_tile(x, first, n, dims, tile, origin, scale, copy):
     if tile.dtype == types.float64:
 
-        def as_it_is(x, first, n, dims, tile, origin, scale):
+        def as_it_is(x, first, n, dims, tile, origin, scale, copy):
             fill_tile(x, first, n, dims, tile)
-            return 0.0
+            return True
 
         return as_it_is
 
-    def about_origin(x, first, n, dims, tile, origin, scale):
-        return _fill_scaled(x, first, n, dims, tile, origin, scale)
+    def about_origin(x, first, n, dims, tile, origin, scale, copy):
+        fill_tile(x, first, n, dims, copy)
+        return _about_origin(copy, dims, origin, scale, tile)
 
     return about_origin
 
 
-@inlined()
-def _fill_scaled(x, first, n, dims, tile, origin, scale):
-    widest = 0.0
-    for t in range(TILE):
-        for i in range(len(dims)):
-            y = (x[first + t if t < n else first, i] - origin[i]) * scale[i]
-            widest = max(widest, abs(y))
-            tile[i * PITCH + t] = y
-    return widest
+@intrinsic
+def _about_origin(typing_context, copy, dims, origin, scale, tile):
+    """(x - origin) * scale from one tile to another; returns whether all of it is within WIDEST."""
+    d = column_count(dims)
+
+    def codegen(context, builder, signature, arguments):
+        copy, _, origin, scale, tile = pointers(context, builder, signature, arguments)
+        v = Lanes(builder, STRIP)
+        widest = v.zeros(1)[0]
+        for i in range(d):
+            centre, unit = v.same(origin, v.index(i)), v.same(scale, v.index(i))
+            with v.loop(TILE, v.n) as t:
+                place = v.plus(t, i * PITCH)
+                y = builder.fmul(builder.fsub(v.load(copy, place), centre), unit)
+                v.store(y, tile, place)
+                builder.store(v.maximum(builder.load(widest), v.maximum(y, builder.fneg(y))), widest)
+        beyond = builder.fcmp_ordered(">", builder.load(widest), v.constant(WIDEST))
+        return builder.not_(v.any(beyond))
+
+    return types.boolean(copy, dims, origin, scale, tile), codegen
 
 
 @inlined()
