@@ -69,8 +69,8 @@ def _line(cell: Cell, case: Case, measured: Mapping[Case, Sequence[Measurement]]
 
 
 def _fastest(case: Case, measured: Mapping[Case, Sequence[Measurement]]) -> Case | None:
-    """The fastest of the others than ours, at the same."""
-    others = [other for other in measured if other.peer != OURS and other.beside("") == case.beside("")]
+    """The fastest of the others than ours (in any arithmetic), at the same."""
+    others = [other for other in measured if not other.peer.startswith(OURS) and other.beside("") == case.beside("")]
     return min(others, key=lambda other: median(one["seconds_per_pass"] for one in measured[other]), default=None)
 
 

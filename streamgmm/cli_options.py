@@ -87,6 +87,7 @@ PARAMETERS = (
     Parameter("seed", ("--seed",), int, "N", "0", "Seed of the sample and of the starts."),
     Parameter("weight_model", ("--weight-model",), str, "free|fixed", "free", "Mixing proportions: estimated, or equal and fixed."),
     Parameter("assignment", ("--assignment",), str, "soft|hard", "soft", "hard: every row belongs to one component only."),
+    Parameter("arithmetic", ("--arithmetic",), str, "float64|float32", "float64", "Of the E-step; float32 is quicker and less exact."),
     Parameter("variance_floor", ("--variance-floor",), float, "X", "1e-06", "Smallest variance, relative to each column's own."),
     Parameter("reg_covar", ("--reg-covar",), float, "X", "0.0", "Added to every variance, in squared units."),
     Parameter("occupancy_floor", ("--occupancy-floor",), float, "X", "1.0", "Rows that a component must hold."),

@@ -31,7 +31,7 @@ class FitConfiguration(BaseModel):
     """Parameters of a fit, with the defaults of the command line (the estimator has scikit-learn's).
 
     variance_floor is relative to each column's own variance over all rows; reg_covar is absolute; occupancy_floor is in rows;
-    tol is the change of the mean log-likelihood per row; deadline is in seconds.
+    tol is the change of the mean log-likelihood per row; deadline is in seconds; arithmetic is the E-step's, within a tile of rows.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
@@ -40,6 +40,7 @@ class FitConfiguration(BaseModel):
     covariance_type: CovarianceType = "full"
     weight_model: Literal["free", "fixed"] = "free"
     assignment: Literal["soft", "hard"] = "soft"
+    arithmetic: Literal["float64", "float32"] = "float64"
     schedule: Literal["full_batch"] = "full_batch"
     init: Init = "kmeans"
     n_init: Count = 1

@@ -45,20 +45,22 @@ class Repair:
     fault: Fault
 
 
-def e_step(mixtures: Sequence[Mixture], block: Block, *, block_rows: int, hard: bool = False) -> tuple[MixtureStatistics, ...]:
+def e_step(
+    mixtures: Sequence[Mixture], block: Block, *, block_rows: int, hard: bool = False, arithmetic: str = "float64"
+) -> tuple[MixtureStatistics, ...]:
     """Statistics of one block for every mixture, each about its own current parameters.
 
     A block longer than `block_rows` (a whole partition) is cut from its start and merged in the fixed tree.
     """
-    return tuple(_statistics(mixture, block, block_rows, hard) for mixture in mixtures)
+    return tuple(_statistics(mixture, block, block_rows, hard, arithmetic) for mixture in mixtures)
 
 
-def _statistics(mixture: Mixture, block: Block, block_rows: int, hard: bool) -> MixtureStatistics:
+def _statistics(mixture: Mixture, block: Block, block_rows: int, hard: bool, arithmetic: str) -> MixtureStatistics:
     tree: TreeReducer[MixtureStatistics] = TreeReducer(lambda a, b: a.merge(b))
     for number, start in enumerate(range(0, max(block.n_rows, 1), block_rows)):
         x = block.x[start : start + block_rows]
         weight = _ones(len(x)) if block.sample_weight is None else block.sample_weight[start : start + block_rows]
-        likelihood, moments = mixture.components.accumulate(x, weight, mixture.weights.log_weights, hard=hard)
+        likelihood, moments = mixture.components.accumulate(x, weight, mixture.weights.log_weights, hard=hard, arithmetic=arithmetic)
         skipped = block.skipped if number == 0 else 0
         tree.add(Span(number, 0), MixtureStatistics(len(x), skipped, float(weight.sum()), likelihood, moments))
     whole = tree.result()

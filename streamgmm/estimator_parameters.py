@@ -18,6 +18,7 @@ SHARED = (
     "covariance_type",
     "weight_model",
     "assignment",
+    "arithmetic",
     "schedule",
     "n_init",
     "max_iter",

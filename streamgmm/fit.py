@@ -33,6 +33,7 @@ Observer = Callable[[Event], None]
 
 REPAIRS_A_COMPONENT = 3  # a component that falls again after so many reseeds is left to the floor
 SAME_MEAN, ROUNDING = 1e-9, 1e-13  # of a column's deviation, and of its mean: what the order of additions can do is far less
+SAME_MEAN_SINGLE, FALL_SINGLE = 1e-5, 1e-5  # the same two in float32 arithmetic
 FALL = 1e-9  # relative: a larger fall of the likelihood without a repair is reported
 
 
@@ -45,6 +46,12 @@ class FitProblem:
     regularisation: Regularisation = Regularisation()
     stopping: Stopping = Stopping()
     hard: bool = False
+    arithmetic: str = "float64"
+
+    @property
+    def single(self) -> bool:
+        """Whether the arithmetic is float32."""
+        return self.arithmetic == "float32"
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,9 +80,10 @@ class BlockStatistics:
     mixtures: tuple[Mixture, ...]
     block_rows: int
     hard: bool
+    arithmetic: str = "float64"
 
     def __call__(self, block: Block) -> tuple[MixtureStatistics, ...]:
-        return e_step(self.mixtures, block, block_rows=self.block_rows, hard=self.hard)
+        return e_step(self.mixtures, block, block_rows=self.block_rows, hard=self.hard, arithmetic=self.arithmetic)
 
 
 class Stop(Exception):
@@ -163,7 +171,8 @@ def _one_pass(
     problem: FitProblem, state: FitState, executor: AbstractExecutor, observe: Observer, stop_requested: Callable[[], bool]
 ) -> tuple[MixtureStatistics, ...]:
     began, rows = time.monotonic(), 0
-    function = BlockStatistics(tuple(c.mixture for c in state.active), problem.source.block_rows, problem.hard)
+    mixtures = tuple(c.mixture for c in state.active)
+    function = BlockStatistics(mixtures, problem.source.block_rows, problem.hard, problem.arithmetic)
 
     def on_span(span: Span, value: tuple[MixtureStatistics, ...]) -> None:
         nonlocal rows
@@ -211,7 +220,8 @@ def _columns_of(problem: FitProblem, state: FitState, statistics: MixtureStatist
         changed = f"the pass before read {was}, this one {statistics.rows} and {statistics.skipped}"
     elif state.column_means:
         before = np.array(state.column_means)
-        allowed = SAME_MEAN * np.array(state.column_deviations) + ROUNDING * np.abs(before)
+        same = SAME_MEAN_SINGLE if problem.single else SAME_MEAN
+        allowed = same * np.array(state.column_deviations) + ROUNDING * np.abs(before)
         for j in np.flatnonzero(~(np.abs(means - before) <= allowed))[:1]:
             changed = f"the mean of column {problem.source.feature_names[j]!r} was {before[j]!r} in the pass before and is {means[j]!r} now"
     if changed and problem.source.computed:
@@ -246,7 +256,8 @@ def _advance_one(problem: FitProblem, contender: Contender, statistics: MixtureS
 def _watch_fall(problem: FitProblem, contender: Contender, value: float, number: int, observe: Observer) -> None:
     """EM never lowers the likelihood; a ridge (reg_covar), a floor or hard assignment may."""
     before = contender.log_likelihood
-    if np.isfinite(before) and before - value > FALL * max(1.0, abs(before)):
+    fall = FALL_SINGLE if problem.single else FALL
+    if np.isfinite(before) and before - value > fall * max(1.0, abs(before)):
         message = f"pass {number}, start {contender.start}: the log-likelihood fell by {before - value:.3g} per row"
         observe(Event("fall", message, {"pass": number, "start": contender.start, "fall": before - value}))
 

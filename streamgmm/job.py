@@ -151,7 +151,7 @@ class Job:
     def _loop(self, state: FitState, run: Run | None) -> FitResult:
         c = self.configuration
         schedule = implementation("schedules", c.schedule)()
-        problem = FitProblem(self.source, schedule, c.regularisation(), c.stopping(), c.assignment == "hard")
+        problem = FitProblem(self.source, schedule, c.regularisation(), c.stopping(), c.assignment == "hard", c.arithmetic)
         on_state = None if run is None else lambda new: _commit(run, new, self.observe)
         return run_fit(problem, state, self.executor, self.observe, self.stop_requested, on_state)
 

@@ -33,7 +33,7 @@ def prepare(rows: Array, n_threads: int) -> Array:
     return rows
 
 
-def fit(rows: Array, start: Parameters, n_passes: int, n_threads: int) -> Parameters:
+def fit(rows: Array, start: Parameters, n_passes: int, n_threads: int, arithmetic: str = "float64") -> Parameters:
     """See base.Peer."""
     diagonal = start.covariances.ndim == 2
     model = streamgmm.GaussianMixture(
@@ -45,6 +45,7 @@ def fit(rows: Array, start: Parameters, n_passes: int, n_threads: int) -> Parame
         tol=0.0,
         reg_covar=0.0,
         max_iter=n_passes,
+        arithmetic=arithmetic,
         executor=streamgmm.executors.Threads(n_threads),
     )
     with warnings.catch_warnings():

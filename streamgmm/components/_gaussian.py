@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from streamgmm.arrays import ArrayD, ArrayK, ArrayKD, ArrayN, ArrayND, ArrayNK, FloatArray
 from streamgmm.components._grouping import Grouping, grouping_of, ordered_factors
+from streamgmm.components._single import Single, accumulate_single, single_of
 from streamgmm.components.base import AbstractComponents
 from streamgmm.errors import ConfigError
 from streamgmm.kernels import e_step as kernels
@@ -81,7 +82,10 @@ class GaussianMoments(Statistics):
 
     def rebase(self, centre: ArrayKD, structure: Structure) -> "GaussianMoments":
         """The same rows about another centre, exactly: a' = a + n e, A' = A + a e^T + e a^T + n e e^T with e = c - c'."""
-        e = self.centre - centre
+        return self.moved(self.centre - centre, centre, structure)
+
+    def moved(self, e: ArrayKD, centre: ArrayKD, structure: Structure) -> "GaussianMoments":
+        """Those about `centre` of moments that were taken about `centre` + e."""
         n = self.n[:, None]
         change = structure.products(2 * self.first + n * e, e)
         return GaussianMoments(centre, self.n, self.first + n * e, self.second + structure.reduce(change))
@@ -179,17 +183,41 @@ class AbstractGaussian(AbstractComponents):
         """Means and factors in the kernel's order, and the number of columns: the same for all blocks of a pass."""
         return self._grouping.ordered(self.means), ordered_factors(self.factors(), self._grouping), dims_of(self.n_features)
 
-    def accumulate(self, x: ArrayND, sample_weight: ArrayN, log_weights: ArrayK, *, hard: bool) -> tuple[float, GaussianMoments]:
+    @cached_property
+    def _single(self) -> Single | None:
+        by, dense = self._grouping, self.structure.dense
+        whitening, variances = (a if len(a) == 1 else by.ordered(a) for a in (self.whitening, self._stacked))
+        deviations = np.sqrt(np.einsum("kii->ki", variances) if dense else variances)
+        return single_of(by.ordered(self.means), deviations, whitening, ordered_factors(self.factors(), by), by)
+
+    def _accumulate_single(self, x: ArrayND, sample_weight: ArrayN, log_weights: ArrayK) -> tuple[float, GaussianMoments] | None:
+        by, single = self._grouping, self._single
+        if single is None:
+            return None
+        shape = self.structure.second_shape(*self.means.shape)
+        sums = accumulate_single(single, by, x, sample_weight, by.ordered(self._constants(log_weights)), shape)
+        if sums is None:
+            return None
+        second = sums.second if self.structure.shared else by.back(sums.second)
+        about_rounded = GaussianMoments(self.means, by.back(sums.n), by.back(sums.first), second)
+        return sums.log_likelihood, about_rounded.moved(by.back(single.moved), self.means, self.structure)
+
+    def accumulate(
+        self, x: ArrayND, sample_weight: ArrayN, log_weights: ArrayK, *, hard: bool, arithmetic: str = "float64"
+    ) -> tuple[float, GaussianMoments]:
         """See the base class."""
+        found = self._accumulate_single(x, sample_weight, log_weights) if arithmetic == "float32" and not hard else None
+        return self._accumulate(x, sample_weight, log_weights, hard) if found is None else found
+
+    def _accumulate(self, x: ArrayND, sample_weight: ArrayN, log_weights: ArrayK, hard: bool) -> tuple[float, GaussianMoments]:
         k, d = self.means.shape
         by = self._grouping
         n_groups = 0 if hard else by.n_groups  # the covariances decide nothing in hard assignments, and must not change a bit
         n, first, second = np.zeros(k), np.zeros((k, d)), np.zeros(self.structure.second_shape(k, d))
         means, factors, dims = self._parameters
         constants = by.ordered(self._constants(log_weights))
-        likelihood = kernels.accumulate(
-            x, sample_weight, means, factors, constants, dims, hard, by.centre, n_groups, by.n_features, n, first, second
-        )
+        grouped = hard, by.centre, n_groups, by.n_features
+        likelihood = kernels.accumulate(x, sample_weight, means, factors, constants, dims, *grouped, by.centre, by.centre, n, first, second)
         second = second if self.structure.shared else by.back(second)
         return float(likelihood), GaussianMoments(self.means, by.back(n), by.back(first), second)
 

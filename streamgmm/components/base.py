@@ -39,8 +39,13 @@ class AbstractComponents(ABC):
         """Free parameters of all densities, without the weights."""
 
     @abstractmethod
-    def accumulate(self, x: ArrayND, sample_weight: ArrayN, log_weights: ArrayK, *, hard: bool) -> tuple[float, Statistics]:
-        """E-step over rows x (n d): (sum of weight * log-likelihood, statistics about the current parameters)."""
+    def accumulate(
+        self, x: ArrayND, sample_weight: ArrayN, log_weights: ArrayK, *, hard: bool, arithmetic: str = "float64"
+    ) -> tuple[float, Statistics]:
+        """E-step over rows x (n d): (sum of weight * log-likelihood, statistics about the current parameters), both float64.
+
+        arithmetic: "float32" allows the work on a few hundred rows at a time to be done in float32. Hard assignment ignores it.
+        """
 
     @abstractmethod
     def evaluate(self, x: ArrayND, log_weights: ArrayK, matrix: str = "") -> tuple[ArrayN, npt.NDArray[np.int32], ArrayNK | None]:

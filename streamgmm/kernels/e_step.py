@@ -22,6 +22,7 @@ from streamgmm.kernels.tile import (
     hard_tile,
     logarithms,
     most_probable,
+    place_tile,
     row_factors,
     soft_tile,
 )
@@ -32,22 +33,27 @@ LABELS, SCORES, RESPONSIBILITIES, LOG_JOINT = 0, 1, 2, 3
 
 
 @kernel
-def accumulate(x, sample_weight, means, factors, constants, dims, hard, centre, n_groups, n_features, counts, first, second):
+def accumulate(x, sample_weight, means, factors, constants, dims, hard, centre, n_groups, n_features, origin, scale, counts, first, second):
     """Add the rows' statistics about `means` to counts (K), first (K D) and second; return the sum of weight * log-likelihood.
 
     x (n d); sample_weight (n); constants (K): log weight - D/2 log 2 pi - 1/2 log|V|; hard: assign each row to one component.
     The first n_groups * GROUP components may be summed together, as n_features features about `centre` (D), where most rows feel them.
+
+    With means of float32 (and factors, constants) the arithmetic within a tile is in float32, on rows as (x - origin) * scale, whose
+    statistics these are then. Sums over tiles are in float64. Returned is NaN where a row is too far off for it.
     """
+    kind = means.dtype
     n_components = means.shape[0]
     sums = np.zeros((n_groups, n_features, GROUP))
-    tile, work, features = np.empty(len(dims) * PITCH), np.empty(len(dims) * PITCH), np.empty(n_features * PITCH)
-    joint = np.empty(n_components * TILE)
-    largest, total, weight, factor = np.empty(TILE), np.empty(TILE), np.empty(TILE), np.empty(TILE)
+    tile, work, features = np.empty(len(dims) * PITCH, kind), np.empty(len(dims) * PITCH, kind), np.empty(n_features * PITCH, kind)
+    joint, copy = np.empty(n_components * TILE, kind), np.empty(len(dims) * PITCH)
+    largest, total, weight, factor = np.empty(TILE, kind), np.empty(TILE, kind), np.empty(TILE), np.empty(TILE, kind)
     strips, n_strips = np.empty(n_components * STRIPS, np.intp), np.empty(n_components, np.intp)
     log_likelihood = 0.0
     for start in range(0, x.shape[0], TILE):
         n = min(TILE, x.shape[0] - start)
-        fill_tile(x, start, n, dims, tile)
+        if not place_tile(x, start, n, dims, tile, origin, scale, copy):
+            return np.nan
         fill_weights(sample_weight, start, n, weight)
         clear_max(largest)
         log_joint_tile(tile, means, factors, constants, dims, joint, largest, work)

@@ -17,7 +17,7 @@ from streamgmm.kernels.tile import PITCH, TILE
 GROUP = 4  # components of a product: with FEATURES each, 12 sums for 7 loads
 FEATURES = 3
 MOST = 100  # features: a tile's must stay in the second-level cache beside the densities
-SUM_LANES = 4
+SUM_LANES = 4  # of doubles; floats are twice as many
 FEATURE_LANES = 8
 LARGEST = 1e280  # sums of squares beyond it are near to overflow: infinity times a share of nothing is not a number
 
@@ -34,7 +34,7 @@ def product_features(typing_context, tile, factor, centre, dims, features):
 
     def codegen(context, builder, signature, arguments):
         tile, factor, centre, _, features = pointers(context, builder, signature, arguments)
-        v = Lanes(builder, FEATURE_LANES)
+        v = Lanes.as_wide(builder, FEATURE_LANES, tile)
         size = v.zeros(1)[0]
         with v.loop(TILE, v.n) as t:
             share = v.load(factor, t)
@@ -59,7 +59,7 @@ def diagonal_features(typing_context, tile, factor, centre, dims, features):
 
     def codegen(context, builder, signature, arguments):
         tile, factor, centre, _, features = pointers(context, builder, signature, arguments)
-        v = Lanes(builder, FEATURE_LANES)
+        v = Lanes.as_wide(builder, FEATURE_LANES, tile)
         size = v.zeros(1)[0]
         with v.loop(TILE, v.n) as t:
             share = v.load(factor, t)
@@ -86,7 +86,7 @@ def add_feature_sums(typing_context, joint, k, features, n_features, sums):
 
     def codegen(context, builder, signature, arguments):
         joint, group, features, n, sums = pointers(context, builder, signature, arguments)
-        v = Lanes(builder, SUM_LANES)
+        v = Lanes.as_wide(builder, SUM_LANES, joint)
         rows = [builder.gep(joint, [v.times(v.plus(v.times(group, GROUP), a), TILE)]) for a in range(GROUP)]
         sums = builder.gep(sums, [v.times(builder.mul(group, n), GROUP)])
         whole = builder.mul(builder.udiv(n, v.index(FEATURES)), v.index(FEATURES))
@@ -111,4 +111,5 @@ def _add_block(v: Lanes, rows, columns, features, sums) -> None:
     for f, total in zip(columns, totals, strict=True):
         place = v.times(f, GROUP)
         four = v.sums_of([v.b.load(one) for one in total])
-        v.store(v.b.fadd(v.load(sums, place), four), sums, place)
+        here = Lanes(v.b, GROUP)
+        here.store(v.b.fadd(here.load(sums, place), four), sums, place)

@@ -16,7 +16,7 @@ from streamgmm.kernels.features import GROUP, LARGEST, MOST, diagonal_features, 
 from streamgmm.kernels.lanes import Lanes, column_count, pointers
 from streamgmm.kernels.tile import STRIPS, TILE, difference, rows_of_strips
 
-DENSITY_LANES = 16
+DENSITY_LANES = 16  # of doubles; floats are twice as many
 MOMENT_LANES = 4
 COLUMNS = 5  # two sums each, and the count: registers hold them beside what they are made of
 
@@ -43,7 +43,7 @@ def _log_joint_of(typing_context, tile, means, scale, constant, k, step, dims, j
 
     def codegen(context, builder, signature, arguments):
         tile, means, scale, constant, k, step, _, joint, largest = pointers(context, builder, signature, arguments)
-        v = Lanes(builder, DENSITY_LANES)
+        v = Lanes.as_wide(builder, DENSITY_LANES, tile)
         mean, row, added = v.times(k, d), v.times(k, TILE), v.spread(constant)
         scale = builder.gep(scale, [builder.mul(k, v.plus(v.times(step, d - 1), 1))])
         scales = [v.same(scale, v.times(step, i)) for i in range(d)]
@@ -73,7 +73,7 @@ def _add_moments(typing_context, tile, joint, factor, k, row, step, strips, n_st
 
     def codegen(context, builder, signature, arguments):
         tile, joint, factor, k, row, step, strips, n, means, _, counts, first, second = pointers(context, builder, signature, arguments)
-        v = Lanes(builder, MOMENT_LANES)
+        v = Lanes.as_wide(builder, MOMENT_LANES, tile)
         strips = builder.gep(strips, [v.times(k, STRIPS)])
         joint = builder.gep(joint, [v.times(k, TILE)])
         mean, line = v.times(k, d), builder.mul(row, v.plus(v.times(step, d - 1), 1))

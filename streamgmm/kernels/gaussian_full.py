@@ -18,7 +18,7 @@ from streamgmm.kernels.features import GROUP, LARGEST, MOST, feature_count, prod
 from streamgmm.kernels.lanes import Lanes, column_count, pointers
 from streamgmm.kernels.tile import PITCH, STRIPS, TILE, difference, rows_of_strips
 
-DENSITY_LANES = 8
+DENSITY_LANES = 8  # of doubles; floats are twice as many
 MOMENT_LANES = 4
 IN_REGISTERS = 8  # columns whose differences stay in registers while distances are summed
 ROWS_OF_W = 4  # rows of the whitening factor that share the loads of a difference
@@ -49,11 +49,11 @@ def _log_joint_of(typing_context, tile, means, whitening, constant, k, w, dims, 
 
     def codegen(context, builder, signature, arguments):
         tile, means, whitening, constant, k, w, _, joint, largest, work = pointers(context, builder, signature, arguments)
-        v = Lanes(builder, DENSITY_LANES)
+        v = Lanes.as_wide(builder, DENSITY_LANES, tile)
         mean, factor, row = v.times(k, d), v.times(w, d * (d + 1) // 2), v.times(k, TILE)
         added = v.spread(constant)
         distance = _distance_in_registers if d <= IN_REGISTERS else _distance_through_memory
-        with v.loop(TILE, DENSITY_LANES) as t:
+        with v.loop(TILE, v.n) as t:
             value = v.fma(distance(v, d, tile, t, means, mean, whitening, factor, work), v.constant(-0.5), added)
             v.store(value, joint, builder.add(row, t))
             v.store(v.maximum(v.load(largest, t), value), largest, t)
@@ -117,7 +117,7 @@ def _add_moments(typing_context, tile, joint, factor, k, row, strips, n_strips, 
 
     def codegen(context, builder, signature, arguments):
         tile, joint, factor, k, row, strips, n, means, _, work, counts, first, second = pointers(context, builder, signature, arguments)
-        v = Lanes(builder, MOMENT_LANES)
+        v = Lanes.as_wide(builder, MOMENT_LANES, tile)
         over = Rows(builder.gep(strips, [v.times(k, STRIPS)]), n, tile, builder.gep(means, [v.times(k, d)]), work)
         joint = builder.gep(joint, [v.times(k, TILE)])
         first, second = builder.gep(first, [v.times(k, d)]), builder.gep(second, [v.times(row, d * (d + 1) // 2)])

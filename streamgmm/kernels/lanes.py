@@ -4,6 +4,8 @@ Numba's loops leave it to the compiler whether and how a loop becomes vector cod
 LLVM's language, as methods that a kernel's author calls while the kernel is being compiled: loops over columns are ordinary Python
 loops at that time, so that every number of columns gets code of its own, and sums over rows are added lane by lane in one order,
 whatever the processor's registers hold. The product-and-sum `fma` is one instruction where the processor has it.
+
+Lanes hold doubles or floats; numbers of the other kind are converted on their way from and to memory. Sums leave the lanes as doubles.
 """
 
 __all__ = ["Lanes", "column_count", "pointers"]
@@ -15,7 +17,9 @@ from typing import Any
 from llvmlite import ir
 from numba.core import cgutils
 
-DOUBLE, INT32, INT64 = ir.DoubleType(), ir.IntType(32), ir.IntType(64)
+DOUBLE, FLOAT, INT32, INT64 = ir.DoubleType(), ir.FloatType(), ir.IntType(32), ir.IntType(64)
+BYTES = {DOUBLE: 8, FLOAT: 4}
+REGISTER = 32  # bytes of a vector register of most processors
 
 
 def pointers(context, builder, signature, arguments) -> list[Any]:
@@ -32,25 +36,48 @@ def column_count(dims) -> int:
 
 
 class Lanes:
-    """Vectors of `n` doubles, through an LLVM builder."""
+    """Vectors of `n` doubles or floats, through an LLVM builder."""
 
-    def __init__(self, builder, n: int) -> None:
-        self.b, self.n = builder, n
-        self.kind = ir.VectorType(DOUBLE, n)
-        self.integers = ir.VectorType(INT64, n)
+    def __init__(self, builder, n: int, element=DOUBLE) -> None:
+        self.b, self.n, self.element = builder, n, element
+        self.kind = ir.VectorType(element, n)
+        self.integer_element = ir.IntType(8 * BYTES[element])
+        self.integers = ir.VectorType(self.integer_element, n)
+
+    @classmethod
+    def of(cls, builder, n: int, address) -> "Lanes":
+        """Vectors of `n` numbers of the kind that stands at `address`."""
+        return cls(builder, n, address.type.pointee)
+
+    @classmethod
+    def as_wide(cls, builder, n: int, address) -> "Lanes":
+        """Vectors of the kind that stands at `address`, as wide as `n` doubles: floats are twice as many."""
+        return cls.of(builder, n * BYTES[DOUBLE] // BYTES[address.type.pointee], address)
+
+    @property
+    def single(self) -> bool:
+        """Whether the lanes hold floats."""
+        return bool(self.element == FLOAT)
 
     # ---- memory ------------------------------------------------------------------------------------------------------
 
     def load(self, address, offset):
-        """n doubles from `address + offset` on."""
-        return self.b.load(self._vector_at(address, offset), align=8)
+        """n numbers from `address + offset` on."""
+        return self._as(self.kind, self.b.load(self._vector_at(address, offset), align=BYTES[address.type.pointee]))
 
     def store(self, value, address, offset) -> None:
-        """n doubles to `address + offset`."""
-        self.b.store(value, self._vector_at(address, offset), align=8)
+        """n numbers to `address + offset`."""
+        element = address.type.pointee
+        self.b.store(self._as(ir.VectorType(element, self.n), value), self._vector_at(address, offset), align=BYTES[element])
 
     def _vector_at(self, address, offset):
-        return self.b.bitcast(self.b.gep(address, [offset]), self.kind.as_pointer())
+        return self.b.bitcast(self.b.gep(address, [offset]), ir.VectorType(address.type.pointee, self.n).as_pointer())
+
+    def _as(self, kind, value):
+        """A number, or a vector of them, as another kind."""
+        if value.type == kind:
+            return value
+        return self.b.fpext(value, kind) if getattr(kind, "element", kind) == DOUBLE else self.b.fptrunc(value, kind)
 
     def gathered(self, address, offsets):
         """One double from each of n places."""
@@ -70,25 +97,25 @@ class Lanes:
         return self.b.shuffle_vector(a, b, ir.Constant(ir.VectorType(INT32, len(lanes)), lanes))
 
     def same(self, address, offset):
-        """One double of memory in all lanes."""
+        """One number of memory in all lanes."""
         return self.spread(self.b.load(self.b.gep(address, [offset])))
 
     def spread(self, scalar):
         """A scalar in all lanes."""
         nothing = ir.Constant(self.kind, ir.Undefined)
-        first = self.b.insert_element(nothing, scalar, ir.Constant(INT32, 0))
+        first = self.b.insert_element(nothing, self._as(self.element, scalar), ir.Constant(INT32, 0))
         return self.b.shuffle_vector(first, nothing, ir.Constant(ir.VectorType(INT32, self.n), [0] * self.n))
 
     def constant(self, value: float):
         """A number in all lanes."""
-        return ir.Constant(self.kind, [ir.Constant(DOUBLE, float(value))] * self.n)
+        return ir.Constant(self.kind, [ir.Constant(self.element, float(value))] * self.n)
 
     # ---- arithmetic --------------------------------------------------------------------------------------------------
 
     def fma(self, a, b, c):
         """a b + c."""
         kind = ir.FunctionType(self.kind, [self.kind] * 3)
-        return self.b.call(cgutils.get_or_insert_function(self.b.module, kind, f"llvm.fmuladd.v{self.n}f64"), [a, b, c])
+        return self.b.call(cgutils.get_or_insert_function(self.b.module, kind, f"llvm.fmuladd.{self._suffix}"), [a, b, c])
 
     def larger(self, a, b):
         """The larger of two; b where a is NaN."""
@@ -97,11 +124,16 @@ class Lanes:
     def maximum(self, a, b):
         """The larger of two; neither may be NaN. Unlike `larger` it never becomes a masked store, which is slow on many processors."""
         kind = ir.FunctionType(self.kind, [self.kind] * 2)
-        function = cgutils.get_or_insert_function(self.b.module, kind, f"llvm.maxnum.v{self.n}f64")
+        function = cgutils.get_or_insert_function(self.b.module, kind, f"llvm.maxnum.{self._suffix}")
         return self.b.call(function, [a, b], fastmath=("nnan", "nsz"))
 
+    @property
+    def _suffix(self) -> str:
+        return f"v{self.n}f{8 * BYTES[self.element]}"
+
     def sum(self, vector):
-        """Of all lanes: the upper half added to the lower one until one is left."""
+        """Of all lanes, a double: the upper half added to the lower one until one is left."""
+        vector = self._doubles(vector)
         width = self.n
         while width > 1:
             vector = self.b.fadd(*self._halves(vector, width))
@@ -109,20 +141,28 @@ class Lanes:
         return self.b.extract_element(vector, ir.Constant(INT32, 0))
 
     def sums_of(self, vectors):
-        """The sums of as many vectors as there are lanes, side by side in one vector."""
+        """The sums of a power of two of vectors, at most as many as there are lanes, side by side in one vector of doubles."""
+        count, width = len(vectors), self.n
         while len(vectors) > 1:
-            vectors = [self._pairwise_sums(a, b) for a, b in zip(vectors[::2], vectors[1::2], strict=True)]
-        return vectors[0]
+            vectors = [self._pairwise_sums(a, b, width) for a, b in zip(vectors[::2], vectors[1::2], strict=True)]
+        sums = self._doubles(vectors[0])
+        while width > count:
+            width //= 2
+            sums = self._pairwise_sums(sums, sums, width)
+        return sums
 
-    def _pairwise_sums(self, a, b):
-        """(a0+a1, a2+a3, ..., b0+b1, b2+b3, ...)."""
-        even, odd = (list(range(first, 2 * self.n, 2)) for first in (0, 1))
+    def _pairwise_sums(self, a, b, width: int):
+        """`width` sums out of (a0+a1, a2+a3, ..., b0+b1, b2+b3, ...)."""
+        even, odd = (list(range(first, 2 * width, 2)) for first in (0, 1))
         return self.b.fadd(self._picked(a, b, even), self._picked(a, b, odd))
+
+    def _doubles(self, vector):
+        return self._as(ir.VectorType(DOUBLE, self.n), vector)
 
     def any(self, truths):
         """Whether a vector of comparisons holds one that is true."""
         width = self.n
-        while width > 4:  # one register of most processors: a longer vector of truths is slow to turn into bits
+        while width > REGISTER // BYTES[self.element]:  # a longer vector of truths is slow to turn into bits
             truths = self.b.or_(*self._halves(truths, width))
             width //= 2
         bits = ir.IntType(width)
@@ -135,16 +175,16 @@ class Lanes:
         return [self.b.shuffle_vector(vector, nothing, ir.Constant(kind, list(range(a, a + half)))) for a in (0, half)]
 
     def bits(self, vector):
-        """The same bits as integers of 64 bits."""
+        """The same bits as integers."""
         return self.b.bitcast(vector, self.integers)
 
-    def doubles(self, integers):
-        """The same bits as doubles."""
+    def numbers(self, integers):
+        """The same bits as floating-point numbers."""
         return self.b.bitcast(integers, self.kind)
 
     def integer(self, value: int):
         """An integer in all lanes."""
-        return ir.Constant(self.integers, [ir.Constant(INT64, value)] * self.n)
+        return ir.Constant(self.integers, [ir.Constant(self.integer_element, value)] * self.n)
 
     # ---- indices and loops -------------------------------------------------------------------------------------------
 
@@ -193,6 +233,6 @@ class Lanes:
         self.b.store(self.fma(a, b, self.b.load(variable)), variable)
 
     def add_sum_at(self, address, offset, variable) -> None:
-        """memory[offset] += sum of a variable's lanes."""
+        """memory[offset] += sum of a variable's lanes; the memory holds doubles."""
         place = self.b.gep(address, [offset])
         self.b.store(self.b.fadd(self.b.load(place), self.sum(self.b.load(variable))), place)

@@ -7,6 +7,7 @@ weight 0: every row is computed by the same instructions wherever it stands, and
 
 __all__ = [
     "CUT",
+    "CUT_SINGLE",
     "PITCH",
     "STRIP",
     "STRIPS",
@@ -18,18 +19,19 @@ __all__ = [
     "hard_tile",
     "logarithms",
     "most_probable",
+    "place_tile",
     "row_factors",
     "rows_of_strips",
     "soft_tile",
 ]
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import types
 
-from streamgmm.kernels.compiling import inlined, intrinsic
+from streamgmm.kernels.compiling import inlined, intrinsic, overload
 from streamgmm.kernels.lanes import Lanes, column_count, pointers
 
 TILE = 256
@@ -37,7 +39,11 @@ STRIP = 16
 STRIPS = TILE // STRIP
 PITCH = TILE + 8  # from one column of a tile to the next: a power of two would put all of them into the same few sets of the cache
 
-CUT = -46.0  # ln(1e-20): beside a row's largest responsibility a smaller one changes no bit of a sum that holds both; it counts as 0
+# Beside a row's largest responsibility a smaller one changes no bit of a sum that holds both: it counts as 0.
+CUT = -46.0  # in doubles, ln(1e-20)
+CUT_SINGLE = -26.0  # in floats: ln(5e-12)
+
+WIDEST = 2.0**30  # of rows of floats, in units of the mixture's extent: squares of what they become in other units stay within float32
 
 LOG2_E = 1.4426950408889634
 LN2_HIGH = 0.6931471803691238  # ln 2 in two parts, the first with trailing zero bits (Cody and Waite)
@@ -58,6 +64,7 @@ EXPONENTIAL = (
     2.7620088445409746e-07,
     2.510038549551032e-08,
 )
+EXPONENTIAL_SINGLE = (0.5, 0.1666657702559799, 0.041666554662050534, 0.008363173074513711, 0.001392617611993558)  # 1e-8, for floats
 LOGARITHM = (
     0.666666666666667,
     0.39999999999899444,
@@ -72,33 +79,50 @@ ONE_BITS = 0x3FF0000000000000
 EXPONENT_BITS = 0x7FF0000000000000
 
 
+class Reduction(NamedTuple):
+    """How e^x is made of 2^n e^f in numbers of one kind."""
+
+    shifter: float  # SHIFTER of that kind, plus the bias of its exponent
+    mantissa: int  # bits
+    ln2_high: float
+    ln2_low: float
+    polynomial: tuple[float, ...]
+
+
+IN_DOUBLES = Reduction(SHIFTER + 1023.0, 52, LN2_HIGH, LN2_LOW, (1.0, 1.0, *EXPONENTIAL))
+IN_FLOATS = Reduction(1.5 * 2.0**23 + 127.0, 23, 0.693359375, -0.00021219444005469057, (1.0, 1.0, *EXPONENTIAL_SINGLE))
+
+
 def exponential(v: Lanes, x):
     """e^x for lanes in [CUT, 0], within 2 units in the last place. The polynomial is summed as a tree, which waits less."""
-    shifted = v.fma(x, v.constant(LOG2_E), v.constant(SHIFTER + 1023.0))
-    n = v.b.fsub(shifted, v.constant(SHIFTER + 1023.0))
-    f = v.fma(n, v.constant(-LN2_LOW), v.fma(n, v.constant(-LN2_HIGH), x))
+    by = IN_FLOATS if v.single else IN_DOUBLES
+    shifted = v.fma(x, v.constant(LOG2_E), v.constant(by.shifter))
+    n = v.b.fsub(shifted, v.constant(by.shifter))
+    f = v.fma(n, v.constant(-by.ln2_low), v.fma(n, v.constant(-by.ln2_high), x))
     f2 = v.b.fmul(f, f)
-    c = [v.constant(one) for one in (1.0, 1.0, *EXPONENTIAL)]
-    even, odd = c[10], c[11]
-    for i in range(8, -1, -2):
-        even, odd = v.fma(even, f2, c[i]), v.fma(odd, f2, c[i + 1])
+    even, odd = (_horner(v, by.polynomial[first::2], f2) for first in (0, 1))
     p = v.fma(odd, f, even)
-    power = v.doubles(v.b.shl(v.bits(shifted), v.integer(52)))  # 2^n: n + 1023 put into the exponent's bits
+    power = v.numbers(v.b.shl(v.bits(shifted), v.integer(by.mantissa)))  # 2^n: n + bias put into the exponent's bits
     return v.b.fmul(p, power)
+
+
+def _horner(v: Lanes, coefficients, x):
+    p = v.constant(coefficients[-1])
+    for one in coefficients[-2::-1]:
+        p = v.fma(p, x, v.constant(one))
+    return p
 
 
 def logarithm(v: Lanes, x):
     """log x for positive normal lanes, within 2 units in the last place of the result or of 1e-16."""
     above = v.b.sub(v.bits(x), v.integer(ROOT_HALF_BITS - ONE_BITS))
     exponent = v.b.and_(above, v.integer(EXPONENT_BITS))
-    m = v.doubles(v.b.add(v.b.sub(v.bits(x), exponent), v.integer(ONE_BITS)))  # from sqrt(1/2) to sqrt(2)
+    m = v.numbers(v.b.add(v.b.sub(v.bits(x), exponent), v.integer(ONE_BITS)))  # from sqrt(1/2) to sqrt(2)
     biased = v.b.lshr(exponent, v.integer(52))
-    n = v.b.fsub(v.doubles(v.b.or_(biased, v.bits(v.constant(SHIFTER)))), v.constant(SHIFTER + 1023.0))
+    n = v.b.fsub(v.numbers(v.b.or_(biased, v.bits(v.constant(SHIFTER)))), v.constant(SHIFTER + 1023.0))
     s = v.b.fdiv(v.b.fsub(m, v.constant(1.0)), v.b.fadd(m, v.constant(1.0)))
     z = v.b.fmul(s, s)
-    p = v.constant(LOGARITHM[-1])
-    for one in LOGARITHM[-2::-1]:
-        p = v.fma(p, z, v.constant(one))
+    p = _horner(v, LOGARITHM, z)
     small = v.fma(n, v.constant(LN2_LOW), v.b.fmul(v.b.fmul(s, z), p))
     return v.fma(n, v.constant(LN2_HIGH), v.fma(v.constant(2.0), s, small))
 
@@ -134,6 +158,53 @@ def _fill_whole_tile(typing_context, x, first, dims, tile):
         return context.get_dummy_value()
 
     return types.void(x, types.intp, dims, tile), codegen
+
+
+def place_tile(x, first, n, dims, tile, origin, scale, copy) -> bool:
+    """Like `fill_tile`; a tile of floats gets (x - origin) * scale, computed in doubles. Returns whether all of it is within WIDEST.
+
+    copy: scratch of D*PITCH doubles.
+    """
+    raise NotImplementedError
+
+
+@overload(place_tile)
+def _place_tile(x, first, n, dims, tile, origin, scale, copy):
+    if tile.dtype == types.float64:
+
+        def as_it_is(x, first, n, dims, tile, origin, scale, copy):
+            fill_tile(x, first, n, dims, tile)
+            return True
+
+        return as_it_is
+
+    def about_origin(x, first, n, dims, tile, origin, scale, copy):
+        fill_tile(x, first, n, dims, copy)
+        return _about_origin(copy, dims, origin, scale, tile)
+
+    return about_origin
+
+
+@intrinsic
+def _about_origin(typing_context, copy, dims, origin, scale, tile):
+    """(x - origin) * scale from one tile to another; returns whether all of it is within WIDEST."""
+    d = column_count(dims)
+
+    def codegen(context, builder, signature, arguments):
+        copy, _, origin, scale, tile = pointers(context, builder, signature, arguments)
+        v = Lanes(builder, STRIP)
+        widest = v.zeros(1)[0]
+        for i in range(d):
+            centre, unit = v.same(origin, v.index(i)), v.same(scale, v.index(i))
+            with v.loop(TILE, v.n) as t:
+                place = v.plus(t, i * PITCH)
+                y = builder.fmul(builder.fsub(v.load(copy, place), centre), unit)
+                v.store(y, tile, place)
+                builder.store(v.maximum(builder.load(widest), v.maximum(y, builder.fneg(y))), widest)
+        beyond = builder.fcmp_ordered(">", builder.load(widest), v.constant(WIDEST))
+        return builder.not_(v.any(beyond))
+
+    return types.boolean(copy, dims, origin, scale, tile), codegen
 
 
 @inlined()
@@ -175,16 +246,17 @@ def soft_tile(typing_context, joint, k, largest, total, strips):
 
     def codegen(context, builder, signature, arguments):
         joint, k, largest, total, strips = pointers(context, builder, signature, arguments)
-        v = Lanes(builder, STRIP)
+        v = Lanes.of(builder, STRIP, joint)
+        cut = v.constant(CUT_SINGLE if v.single else CUT)
         row, listed = v.times(k, TILE), v.times(k, STRIPS)
         count = v.counter()
         with v.loop(TILE, STRIP) as t:
             place = builder.add(row, t)
             x = builder.fsub(v.load(joint, place), v.load(largest, t))
-            within = builder.fcmp_unordered(">=", x, v.constant(CUT))  # unordered: of a row of nothing but -inf, x is NaN
+            within = builder.fcmp_unordered(">=", x, cut)  # unordered: of a row of nothing but -inf, x is NaN
             with builder.if_else(v.any(within)) as (taking_part, absent):
                 with taking_part:
-                    e = builder.select(within, exponential(v, v.larger(x, v.constant(CUT))), v.constant(0.0))
+                    e = builder.select(within, exponential(v, v.larger(x, cut)), v.constant(0.0))
                     v.store(e, joint, place)
                     v.store(builder.fadd(v.load(total, t), e), total, t)
                     n = builder.load(count)
@@ -237,7 +309,7 @@ def logarithms(typing_context, total, largest, score):
 def row_factors(typing_context, weight, total, largest, factor):
     """Weight / total of a tile's rows to factor (TILE); returns the sum of weight * log density.
 
-    Rows of weight 0 leave no trace in it, whatever their density.
+    Rows of weight 0 leave no trace in it, whatever their density. Computed in doubles, of whatever kind the arrays are.
     """
 
     def codegen(context, builder, signature, arguments):

@@ -79,7 +79,10 @@ def test_A04_unknown_covariance_type(value, x):
     assert ("did you mean 'full'?" in str(error)) == isinstance(value, str)
 
 
-@pytest.mark.parametrize("parameter", ["init_params", "schedule", "weight_model", "assignment", "missing", "on_singular", "executor"])
+WORDS = ["init_params", "schedule", "weight_model", "assignment", "arithmetic", "missing", "on_singular", "executor"]
+
+
+@pytest.mark.parametrize("parameter", WORDS)
 def test_A04_every_word_is_checked(parameter, x):
     refused(ConfigError, 2, parameter, "'sof'", x=x, **{parameter: "sof"})
 

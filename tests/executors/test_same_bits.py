@@ -75,6 +75,16 @@ def test_one_hash_for_executors_and_layouts(covariance_type, stores, client, tmp
     assert len(set(hashes.values())) == 1, hashes
 
 
+def test_one_hash_in_float32_arithmetic(stores, client, tmp_path):
+    hashes = {}
+    for name, path in stores.items():
+        hashes[name] = fitted_hash(opened(path), Threads(2), tmp_path / name, arithmetic="float32")
+    for name, executor in {"serial": Serial(), "threads 5": Threads(5), "dask": DaskDistributed(client)}.items():
+        hashes[name] = fitted_hash(opened(stores["odd"]), executor, tmp_path / name, arithmetic="float32")
+    assert len(set(hashes.values())) == 1, hashes
+    assert set(hashes.values()) != {fitted_hash(opened(stores["odd"]), Serial(), tmp_path / "float64")}
+
+
 def test_one_hash_for_one_two_and_four_workers(stores, tmp_path):
     hashes = set()
     for n_workers in (1, 2, 4):
