@@ -147,6 +147,18 @@ def test_interrupted_and_resumed_ends_with_the_same_hash(finished, store, tmp_pa
     assert resumed["passes_made"] == whole["passes"] - n_passes
 
 
+def test_a_run_keeps_its_arithmetic(store, tmp_path):
+    plain = {**FIT, "tol": 0.0}
+    float32 = {**plain, "arithmetic": "float32"}
+    whole = commands.fit(store, tmp_path / "whole", **float32, max_iter=4)
+    commands.fit(store, tmp_path / "run", **float32, max_iter=2)
+    assert commands.resume(tmp_path / "run", max_iter=4)["log_likelihood"] == whole["log_likelihood"]
+    other = commands.fit(store, tmp_path / "other", **plain, max_iter=4)
+    assert 0 < abs(other["log_likelihood"] - whole["log_likelihood"]) < 1e-5
+    with pytest.raises(RunMismatchError, match="arithmetic was 'float32', is 'float64'"):
+        commands.fit(store, tmp_path / "run", **plain, max_iter=4)
+
+
 def test_resume_needs_no_options_but_those_that_may_change(store, tmp_path):
     run = tmp_path / "run"
     facts = commands.fit(store, run, **FIT, features=["pm_ra", "mag"], max_iter=1)

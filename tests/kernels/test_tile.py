@@ -9,7 +9,7 @@ from numba import types
 
 from streamgmm.kernels.compiling import STRICT, intrinsic
 from streamgmm.kernels.lanes import Lanes, pointers
-from streamgmm.kernels.tile import CUT, STRIP, TILE, exponential, logarithm
+from streamgmm.kernels.tile import CUT, CUT_SINGLE, STRIP, TILE, exponential, logarithm
 
 
 def _lane_by_lane(function):
@@ -19,7 +19,7 @@ def _lane_by_lane(function):
     def apply(typing_context, x, out, n):
         def codegen(context, builder, signature, arguments):
             x, out, n = pointers(context, builder, signature, arguments)
-            v = Lanes(builder, STRIP)
+            v = Lanes.of(builder, STRIP, x)
             with v.loop(n, STRIP) as t:
                 v.store(function(v, v.load(x, t)), out, t)
             return context.get_dummy_value()
@@ -31,7 +31,7 @@ def _lane_by_lane(function):
         apply(x, out, x.size)
 
     def whole(x):
-        padded = np.full(-(-x.size // STRIP) * STRIP, x[0])
+        padded = np.full(-(-x.size // STRIP) * STRIP, x[0], x.dtype)
         padded[: x.size] = x
         out = np.empty_like(padded)
         over(padded, out)
@@ -63,6 +63,15 @@ def test_exponential_of_tiny_arguments():
     x = -(10.0 ** -np.arange(1, 320.0))
     x = np.append(x, 0.0)
     assert _units_in_the_last_place(x).max() <= 2
+
+
+def test_exponential_of_floats_is_within_two_units_in_the_last_place():
+    x = np.append(np.linspace(CUT_SINGLE, 0.0, 400_001), -(10.0 ** -np.arange(1, 40.0))).astype(np.float32)
+    expected = np.exp(x.astype(np.float64))
+    found = _exponentials(x)
+    assert found.dtype == np.float32
+    assert (np.abs(found - expected) / np.spacing(expected.astype(np.float32))).max() <= 2
+    assert found[400_000] == 1
 
 
 @pytest.mark.parametrize("x", [0.0, -0.0])
