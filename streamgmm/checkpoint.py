@@ -146,9 +146,13 @@ class Run:
             raise CheckpointVersionError(f"{path}: format version {version!r}, {reads}; upgrade streamgmm")
         return found
 
-    def check_same(self, record: Mapping[str, Any], may_change: tuple[str, ...]) -> None:
-        """Refuse a configuration or data that differ from run.json's. Raises RunMismatchError or DataChangedError naming each key."""
+    def check_same(self, record: Mapping[str, Any], may_change: tuple[str, ...], defaults: Mapping[str, Any] | None = None) -> None:
+        """Refuse a configuration or data that differ from run.json's. Raises RunMismatchError or DataChangedError naming each key.
+
+        defaults: of the configuration; an option that is younger than the run stands in its record no more than in its command.
+        """
         found = self.record()
+        found["configuration"] = {**(defaults or {}), **found.get("configuration", {})}
         for part in ("configuration", "source"):
             old, new = _flat(found.get(part, {})), _flat(record.get(part, {}))
             changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key) and key not in may_change]

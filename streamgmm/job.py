@@ -76,7 +76,8 @@ class Job:
         self._refuse_large_blocks()
         with run:
             if run.exists:
-                run.check_same(self.record(), MAY_CHANGE)
+                defaults = {name: field.default for name, field in FitConfiguration.model_fields.items() if not field.is_required()}
+                run.check_same(self.record(), MAY_CHANGE, defaults)
                 self._refuse_other_start(run)
                 state = self._state_of(run)
             else:

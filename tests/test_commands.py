@@ -159,6 +159,17 @@ def test_a_run_keeps_its_arithmetic(store, tmp_path):
         commands.fit(store, tmp_path / "run", **plain, max_iter=4)
 
 
+def test_a_run_that_is_older_than_an_option_goes_on(store, tmp_path):
+    run = tmp_path / "run"
+    commands.fit(store, run, **FIT, max_iter=1)
+    record = json.loads((run / "run.json").read_text())
+    del record["configuration"]["arithmetic"]
+    (run / "run.json").write_text(json.dumps(record))
+    assert commands.fit(store, run, **FIT, max_iter=2)["passes"] == 2
+    with pytest.raises(RunMismatchError, match="arithmetic was 'float64', is 'float32'"):
+        commands.fit(store, run, **FIT, arithmetic="float32", max_iter=2)
+
+
 def test_resume_needs_no_options_but_those_that_may_change(store, tmp_path):
     run = tmp_path / "run"
     facts = commands.fit(store, run, **FIT, features=["pm_ra", "mag"], max_iter=1)
