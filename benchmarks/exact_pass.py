@@ -1,6 +1,6 @@
 """Seconds per exact EM pass, side by side with peers, how near to the machine's limit, and whether all give the same answer.
 
-    python -m benchmarks.exact_pass --json exact_pass.json                  everything: about an hour
+    python -m benchmarks.exact_pass --json exact_pass.json                  everything: long
     python -m benchmarks.exact_pass --cells B --types float64 --peers streamgmm onedal --repeats 1
     python -m benchmarks.exact_pass --peers streamgmm                       share of the roof only: GFLOP/s beside dgemm, GB/s beside copies
     python -m benchmarks.exact_pass --rows-share 0.01 --repeats 1           tries everything

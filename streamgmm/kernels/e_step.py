@@ -8,7 +8,7 @@ __all__ = ["LABELS", "LOG_JOINT", "RESPONSIBILITIES", "SCORES", "accumulate", "e
 
 import numpy as np
 
-from streamgmm.kernels import gaussian_diag, gaussian_full  # noqa: F401  (they overload the two operations below)
+from streamgmm.kernels import gaussian_diag, gaussian_full  # noqa: F401  (they overload the operations below)
 from streamgmm.kernels.compiling import kernel
 from streamgmm.kernels.dispatch import add_feature_moments, add_moments, log_joint_tile, write_features
 from streamgmm.kernels.features import GROUP, LARGEST, add_feature_sums

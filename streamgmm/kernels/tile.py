@@ -94,7 +94,7 @@ IN_FLOATS = Reduction(1.5 * 2.0**23 + 127.0, 23, 0.693359375, -0.000212194440054
 
 
 def exponential(v: Lanes, x):
-    """e^x for lanes in [CUT, 0], within 2 units in the last place. The polynomial is summed as a tree, which waits less."""
+    """e^x for lanes in [CUT, 0], within 2 units in the last place. Even and odd powers are summed apart: they wait less."""
     by = IN_FLOATS if v.single else IN_DOUBLES
     shifted = v.fma(x, v.constant(LOG2_E), v.constant(by.shifter))
     n = v.b.fsub(shifted, v.constant(by.shifter))
