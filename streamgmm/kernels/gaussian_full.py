@@ -21,7 +21,7 @@ from streamgmm.kernels.tile import PITCH, STRIPS, TILE, difference, rows_of_stri
 DENSITY_LANES = 8  # of doubles; floats are twice as many
 MOMENT_LANES = 4
 IN_REGISTERS = 8  # columns whose differences stay in registers while distances are summed
-ROWS_OF_W = 4  # rows of the whitening factor that share the loads of a difference
+ROWS_OF_W = 5  # rows of the whitening factor that share the loads of a difference
 EDGE = 3  # columns to a side of the blocks of pairs: 9 sums for 6 loads keep the multipliers busy
 COLUMNS = 6  # columns whose sums stay in registers while their shares are written
 UNROLLED = 16  # up to here every block of pairs has code of its own
@@ -84,20 +84,27 @@ def _distance_through_memory(v: Lanes, d: int, tile, t, means, mean, whitening, 
     for i in range(d):
         v.store(difference(v, tile, t, means, mean, i), work, v.index(i * v.n))
     total = v.zeros(1)[0]
-    for first in range(0, d, ROWS_OF_W):
-        rows = range(first, min(d, first + ROWS_OF_W))
-        z = v.zeros(len(rows))
-        with v.loop(first) as i:  # the columns that all these rows have
-            y = v.load(work, v.times(i, v.n))
-            for j, sum_j in zip(rows, z, strict=True):
-                v.add_product_to(sum_j, v.same(whitening, v.b.add(v.plus(factor, j * (j + 1) // 2), i)), y)
-        for i in rows:  # the triangle at their ends
-            y = v.load(work, v.index(i * v.n))
-            for j, sum_j in zip(rows, z, strict=True):
-                if i <= j:
-                    v.add_product_to(sum_j, v.same(whitening, v.plus(factor, j * (j + 1) // 2 + i)), y)
-        v.b.store(_sum_of_squares(v, [v.b.load(one) for one in z], v.b.load(total)), total)
+    whole = d - d % ROWS_OF_W
+    with v.loop(whole, ROWS_OF_W) as first:  # a loop in the code too: unrolled, its sums would not find room in the registers
+        _add_squares(v, ROWS_OF_W, first, whitening, factor, work, total)
+    _add_squares(v, d - whole, v.index(whole), whitening, factor, work, total)
     return v.b.load(total)
+
+
+def _add_squares(v: Lanes, n_rows: int, first, whitening, factor, work, total) -> None:
+    """Add the squares of n_rows rows' products with the differences, from row `first` (a value) on, to the total."""
+    z = v.zeros(n_rows)
+    rows = [v.b.add(factor, packed(v, v.plus(first, j), v.index(0))) for j in range(n_rows)]
+    with v.loop(first) as i:  # the columns that all these rows have
+        y = v.load(work, v.times(i, v.n))
+        for row, sum_j in zip(rows, z, strict=True):
+            v.add_product_to(sum_j, v.same(whitening, v.b.add(row, i)), y)
+    for i in range(n_rows):  # the triangle at their ends
+        column = v.plus(first, i)
+        y = v.load(work, v.times(column, v.n))
+        for row, sum_j in zip(rows[i:], z[i:], strict=True):
+            v.add_product_to(sum_j, v.same(whitening, v.b.add(row, column)), y)
+    v.b.store(_sum_of_squares(v, [v.b.load(one) for one in z], v.b.load(total)), total)
 
 
 @inlined()
