@@ -24,9 +24,10 @@ from streamgmm.registry import implementation
 from streamgmm.sources._row_cache import BYTES_KEPT
 from streamgmm.sources.base import AbstractSource
 
-# Peak of a process that fits a table of 1,000 rows and compiles the kernels itself (Linux x86-64, Python 3.11, numpy 2.4, numba 0.68,
-# scikit-learn 1.9, zarr 3.1): 380 MB; of a Dask worker doing the same: 330 MB; of a process with client, scheduler and no rows: 420 MB.
-PROCESS_BYTES = 400_000_000
+# Peak of a process that fits a table of 1,000 rows (Linux x86-64, Python 3.11, numpy 2.4, numba 0.68, scikit-learn 1.9, zarr 3.1):
+# 337 MB, and 384 MB where it compiles the kernels, which is over before many blocks are in memory; of a Dask worker that compiles: 330 MB;
+# of a process with client, scheduler and no rows: 420 MB.
+PROCESS_BYTES = 370_000_000
 WORKER_BYTES = 350_000_000
 DRIVER_BYTES = 450_000_000
 SAMPLE_COPIES = 6  # rows as drawn, joined, standardised, and what k-means makes of them
@@ -107,7 +108,7 @@ def _window(where: Where) -> Window:
 
 def _memory(source: AbstractSource, shapes: Shapes, window: Window, *, driver: bool) -> dict[str, int]:
     """Bytes of a process, part by part, and their sum under `bound`."""
-    row = 8 * (2 * shapes.d + 2)  # the row as decoded and as float64, its weight, its place
+    row = 8 * (shapes.d + 2)  # the row as float64, its weight, its place
     parts = {
         "interpreter_and_libraries": PROCESS_BYTES if driver else WORKER_BYTES,
         "blocks": window.blocks * shapes.block_rows * row,
