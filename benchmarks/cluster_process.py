@@ -31,8 +31,9 @@ from benchmarks.processes import peak_bytes
 from benchmarks.standard import Array, standard_mixture
 from benchmarks.timed import mixture_of
 from streamgmm.block import Block
+from streamgmm.checksums import checksum
 from streamgmm.components._gaussian import AbstractGaussian, GaussianMoments
-from streamgmm.em import MixtureStatistics, merge_all
+from streamgmm.em import MixtureStatistics, Partial, merge_partials
 from streamgmm.executors import dask_distributed
 from streamgmm.mixture import Mixture
 from streamgmm.sources.base import AbstractSource
@@ -46,13 +47,14 @@ class Instant:
 
     mixture: Mixture
 
-    def __call__(self, block: Block) -> tuple[MixtureStatistics, ...]:
+    def __call__(self, block: Block) -> Partial:
         components = self.mixture.components
         assert isinstance(components, AbstractGaussian)
         k, d = components.means.shape
         second = np.zeros(components.structure.second_shape(k, d))
         moments = GaussianMoments(components.means, np.zeros(k), np.zeros((k, d)), second)
-        return (MixtureStatistics(block.n_rows, 0, 1.0, -1.0, moments),)
+        statistics = (MixtureStatistics(block.n_rows, 0, 1.0, -1.0, moments),)
+        return Partial("", statistics, np.array([checksum(block.x)], np.uint32))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -125,13 +127,13 @@ def drive(address: str, given: argparse.Namespace) -> dict[str, Any]:
     with distributed.Client(address, set_as_default=False) as client:
         client.wait_for_workers(given.n_workers, timeout=120)
         executor = dask_distributed.DaskDistributed(client)
-        executor.map_reduce(function, merge_all, replace(source, rows=2 * given.n_workers))
+        executor.map_reduce(function, merge_partials, replace(source, rows=2 * given.n_workers))
         moved, began, worked = loopback_bytes(), time.perf_counter(), time.process_time()
-        total = executor.map_reduce(function, merge_all, source)
+        total = executor.map_reduce(function, merge_partials, source)
         seconds, worked, moved = time.perf_counter() - began, time.process_time() - worked, loopback_bytes() - moved
         assert total is not None
     return {
-        "spans": total[0].rows,
+        "spans": total.rows,
         "seconds": seconds,
         "moved_bytes": moved,
         "result_bytes": len(pickle.dumps(total)),

@@ -22,11 +22,11 @@ import streamgmm as sg
 from benchmarks.roof import best_seconds
 from benchmarks.standard import Array, standard_mixture, standard_rows
 from benchmarks.timed import mixture_of
-from streamgmm.em import merge_all
+from streamgmm.em import merge_partials
 from streamgmm.executors.threads import Threads
-from streamgmm.fit import BlockStatistics
 from streamgmm.lazy import answer_lazily
 from streamgmm.mixture import Mixture
+from streamgmm.passes import BlockStatistics
 from streamgmm.prediction import Question, answer_now
 from streamgmm.sources.numpy_array import from_array_like
 
@@ -39,7 +39,7 @@ def answers_now(rows: Array, mixture: Mixture, n_threads: int) -> dict[str, floa
     """A pass, and the three questions."""
     source, executor = from_array_like(rows), Threads(n_threads)
     function = BlockStatistics((mixture,), source.block_rows, hard=False)
-    found = {"pass": best_seconds(lambda: executor.map_reduce(function, merge_all, source))}
+    found = {"pass": best_seconds(lambda: executor.map_reduce(function, merge_partials, source))}
     for name, kind in KINDS.items():
         question = Question(mixture, kind, source.feature_names)
         found[f"{name}, now"] = best_seconds(lambda question=question: answer_now(question, source, executor))  # type: ignore[misc]

@@ -3,17 +3,17 @@
 __all__ = ["Timed", "add", "count_rows", "mixture_of", "time_passes"]
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Generator
 from statistics import median
 from typing import Any, TypeVar
 
 from benchmarks.standard import Parameters
 from streamgmm.block import Block
 from streamgmm.components.gaussian_full import GaussianFull
-from streamgmm.em import merge_all
-from streamgmm.executors.base import AbstractExecutor, BlockFunction, Merge
-from streamgmm.fit import BlockStatistics
+from streamgmm.em import merge_partials
+from streamgmm.executors.base import AbstractExecutor, BlockFunction, Found, Merge, Sound, accepted
 from streamgmm.mixture import Mixture
+from streamgmm.passes import BlockStatistics
 from streamgmm.reduce import Span
 from streamgmm.sources.base import AbstractSource
 from streamgmm.weights.free import FreeWeights
@@ -41,10 +41,18 @@ class Timed(AbstractExecutor):
         """See the base class."""
         return self.inner.blocks_in_memory
 
-    def map_spans(self, function: BlockFunction[T], merge: "Merge[T]", source: AbstractSource) -> Iterator[tuple[Span, T]]:
+    def map_spans(
+        self,
+        function: BlockFunction[T],
+        merge: "Merge[T]",
+        source: AbstractSource,
+        *,
+        done: Collection[Span] = (),
+        sound: "Sound[T]" = accepted,
+    ) -> Generator["Found[T]", None, None]:
         """See the base class."""
         began, worked = time.perf_counter(), time.process_time()
-        yield from self.inner.map_spans(function, merge, source)
+        yield from self.inner.map_spans(function, merge, source, done=done, sound=sound)
         self.seconds.append(time.perf_counter() - began)
         self.processor_seconds.append(time.process_time() - worked)
 
@@ -77,6 +85,6 @@ def time_passes(executor: AbstractExecutor, source: AbstractSource, mixture: Mix
     timed = Timed(executor)
     function = BlockStatistics((mixture,), source.block_rows, hard=False)
     for _ in range(1 + n_passes):
-        total = timed.map_reduce(function, merge_all, source)
+        total = timed.map_reduce(function, merge_partials, source)
     assert total is not None
     return {**timed.summary(), "rows": total[0].rows, "log_likelihood": total[0].log_likelihood}

@@ -80,6 +80,7 @@ PARAMETERS = (
     Parameter("max_iter", ("--max-iter",), int, "N", "100", "Passes over the table, at most."),
     Parameter("tol", ("--tol",), float, "X", "0.001", "Converged when the mean log-likelihood per row changes by less."),
     Parameter("deadline", ("--deadline",), str, "TIME", "", "Stop and save after this time (90s, 10min, 2h)."),
+    Parameter("checkpoint_every", ("--checkpoint-every",), str, "TIME", "60s", "Work that a kill may cost (10s, 5min)."),
     Parameter("n_init", ("--n-init",), int, "N", "1", "Starts, all fitted in the same passes; the best one wins."),
     Parameter(
         "init", ("--init",), str, "kmeans|kmeans_plus_plus|random_rows|random", "kmeans", "How a start is made from a sample of rows."
@@ -118,7 +119,7 @@ def _option(parameter: Parameter) -> Decorator[Any]:
         parameter.name,
         type=parameter.kind,
         metavar=parameter.metavar,
-        callback=_seconds if parameter.name == "deadline" else None,
+        callback=_seconds if parameter.metavar == "TIME" else None,
         help=parameter.help + default,
     )
     return made

@@ -21,7 +21,7 @@ CovarianceType = Literal["full", "tied", "diag", "spherical", "tied_spherical"]
 Init = Literal["kmeans", "kmeans_plus_plus", "random_rows", "random"]
 COVARIANCE_TYPES: tuple[str, ...] = get_args(CovarianceType)
 INITS: tuple[str, ...] = get_args(Init)
-MAY_CHANGE = ("max_iter", "tol", "deadline")  # a run may go on with another value of these
+MAY_CHANGE = ("max_iter", "tol", "deadline", "checkpoint_every")  # a run may go on with another value of these
 
 Count = Annotated[int, Field(ge=1)]
 Size = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -31,7 +31,8 @@ class FitConfiguration(BaseModel):
     """Parameters of a fit, with the defaults of the command line (the estimator has scikit-learn's).
 
     variance_floor is relative to each column's own variance over all rows; reg_covar is absolute; occupancy_floor is in rows;
-    tol is the change of the mean log-likelihood per row; deadline is in seconds; arithmetic is the E-step's, within a tile of rows.
+    tol is the change of the mean log-likelihood per row; arithmetic is the E-step's, within a tile of rows; deadline and
+    checkpoint_every (work that a kill may cost) are in seconds.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
@@ -54,6 +55,7 @@ class FitConfiguration(BaseModel):
     block_rows: Annotated[int, Field(ge=1, le=LARGEST_BLOCK_ROWS)] = 65_536
     missing: Literal["raise", "skip"] = "raise"
     deadline: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    checkpoint_every: Size = 60.0
 
     @classmethod
     def checked(cls, values: Mapping[str, Any]) -> Self:
@@ -79,7 +81,7 @@ def fresh_seed() -> int:
 
 WANTED = {
     **dict.fromkeys(("n_components", "n_init", "max_iter"), "must be an int >= 1"),
-    **dict.fromkeys(("tol", "reg_covar", "variance_floor", "occupancy_floor"), "must be finite and >= 0"),
+    **dict.fromkeys(("tol", "reg_covar", "variance_floor", "occupancy_floor", "checkpoint_every"), "must be finite and >= 0"),
     "block_rows": f"must be an int from 1 to {LARGEST_BLOCK_ROWS}",
 }  # in place of what is said of the one bound that was broken
 HINTS = {"reg_covar": "; 1e-6 is scikit-learn's default"}

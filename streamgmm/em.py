@@ -4,16 +4,18 @@
 the next mixture. Neither knows where rows come from, where it runs or when it is called.
 """
 
-__all__ = ["MixtureStatistics", "Repair", "e_step", "m_step", "merge_all"]
+__all__ = ["MixtureStatistics", "Partial", "Repair", "e_step", "m_step", "merge_all", "merge_partials"]
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 
 from streamgmm.arrays import ArrayN
 from streamgmm.block import Block
+from streamgmm.checksums import checksum
 from streamgmm.errors import DataError, NumericalError, SingularComponentError
 from streamgmm.mixture import Mixture
 from streamgmm.reduce import Span, TreeReducer
@@ -35,6 +37,43 @@ class MixtureStatistics(Statistics):
     def mean_log_likelihood(self) -> float:
         """Log-likelihood per unit of row weight, scikit-learn's `lower_bound_`."""
         return self.log_likelihood / self.weight
+
+
+@dataclass(frozen=True, eq=False)
+class Partial:
+    """What a span of blocks gives to a pass.
+
+    stamp: names the pass and the parameters that it is taken about. statistics: one for each mixture. checksums: of the rows of each
+    block, in order; none where the rows lie in memory.
+    """
+
+    stamp: str
+    statistics: tuple[MixtureStatistics, ...]
+    checksums: npt.NDArray[np.uint32]
+
+    @property
+    def rows(self) -> int:
+        """Rows read, those left out included."""
+        return self.statistics[0].rows + self.statistics[0].skipped
+
+    def merge(self, other: "Partial") -> "Partial":
+        """The partial of this span and of the next one."""
+        if self.stamp != other.stamp:
+            raise ValueError(f"partials of pass {self.stamp} and of pass {other.stamp} do not merge")
+        return Partial(self.stamp, merge_all(self.statistics, other.statistics), np.concatenate((self.checksums, other.checksums)))
+
+    def digest(self) -> int:
+        """A checksum of everything: equal partials have equal ones."""
+        return checksum(self.checksums, *(value for one in self.statistics for value in one.to_arrays().values()))
+
+    def fault(self) -> str:
+        """Why this cannot be what rows give, "" where nothing speaks against it."""
+        for number, one in enumerate(self.statistics):
+            if not one.is_finite():
+                return f"the statistics of start {number} are not finite"
+            if one.rows < 0 or one.skipped < 0 or one.weight < 0:
+                return f"the statistics of start {number} count less than nothing"
+        return ""
 
 
 @dataclass(frozen=True)
@@ -77,6 +116,11 @@ def _ones(n: int) -> ArrayN:
 def merge_all(a: Sequence[MixtureStatistics], b: Sequence[MixtureStatistics]) -> tuple[MixtureStatistics, ...]:
     """Merge the statistics of two sets of rows, mixture by mixture."""
     return tuple(left.merge(right) for left, right in zip(a, b, strict=True))
+
+
+def merge_partials(a: Partial, b: Partial) -> Partial:
+    """What executors merge by."""
+    return a.merge(b)
 
 
 def m_step(statistics: MixtureStatistics, mixture: Mixture, regularisation: Regularisation) -> tuple[Mixture, tuple[Repair, ...]]:

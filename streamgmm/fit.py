@@ -1,57 +1,34 @@
 """The loop: the only one in the package, a generator of FitStates. Floor 6.
 
 Each round reads every block once for all contenders, merges their statistics in the fixed tree, lets the schedule maximise, and
-yields the new state. What to do with a state (commit it, show it, stop) is the caller's business and the stopping rule's.
+yields the new state; inside a round, states with what is done of it, where the caller asks for them. What to do with a state (commit
+it, show it, stop) is the caller's business and the stopping rule's.
 """
 
-__all__ = ["FitProblem", "FitResult", "fit_states", "run_fit", "start_state"]
+__all__ = ["FitResult", "fit_states", "run_fit", "start_state"]
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from streamgmm.block import Block
 from streamgmm.components._gaussian import AbstractGaussian
-from streamgmm.em import MixtureStatistics, Repair, e_step, merge_all
-from streamgmm.errors import DataChangedError, DataError, NondeterminismError, NumericalError
-from streamgmm.events import Event, ignore
-from streamgmm.executors.base import AbstractExecutor, never
+from streamgmm.em import MixtureStatistics, Partial, Repair
+from streamgmm.errors import DataError, NumericalError
+from streamgmm.events import Event
+from streamgmm.executors.base import AbstractExecutor
 from streamgmm.initialisers._sample import Sample, draw_sample
 from streamgmm.initialisers.base import AbstractInitialiser
 from streamgmm.mixture import Mixture
-from streamgmm.reduce import Span
-from streamgmm.regularisation import Regularisation
-from streamgmm.schedules.base import AbstractSchedule
+from streamgmm.passes import Caller, FitProblem, Observer, Stop, changed_rows, one_pass
 from streamgmm.sources.base import AbstractSource
 from streamgmm.state import Contender, FitState, Outcome
-from streamgmm.stopping import Stopping
-
-Observer = Callable[[Event], None]
 
 REPAIRS_A_COMPONENT = 3  # a component that falls again after so many reseeds is left to the floor
 SAME_MEAN, ROUNDING = 1e-9, 1e-13  # of a column's deviation, and of its mean: what the order of additions can do is far less
 SAME_MEAN_SINGLE, FALL_SINGLE = 1e-5, 1e-5  # the same two in float32 arithmetic
 FALL = 1e-9  # relative: a larger fall of the likelihood without a repair is reported
-
-
-@dataclass(frozen=True, eq=False)
-class FitProblem:
-    """What is fitted to what, and how: all that the loop needs besides where to start and where to run."""
-
-    source: AbstractSource
-    schedule: AbstractSchedule
-    regularisation: Regularisation = Regularisation()
-    stopping: Stopping = Stopping()
-    hard: bool = False
-    arithmetic: str = "float64"
-
-    @property
-    def single(self) -> bool:
-        """Whether the arithmetic is float32."""
-        return self.arithmetic == "float32"
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,23 +48,6 @@ class FitResult:
     def log_likelihoods(self) -> tuple[float, ...]:
         """Mean log-likelihood of the winner at each pass."""
         return self.state.best.log_likelihoods
-
-
-@dataclass(frozen=True, eq=False)
-class BlockStatistics:
-    """The function that executors map: one block's statistics for all mixtures."""
-
-    mixtures: tuple[Mixture, ...]
-    block_rows: int
-    hard: bool
-    arithmetic: str = "float64"
-
-    def __call__(self, block: Block) -> tuple[MixtureStatistics, ...]:
-        return e_step(self.mixtures, block, block_rows=self.block_rows, hard=self.hard, arithmetic=self.arithmetic)
-
-
-class Stop(Exception):
-    """Raised inside a pass when the fit is told to stop; never leaves the loop."""
 
 
 def start_state(mixtures: Sequence[Mixture]) -> FitState:
@@ -117,25 +77,23 @@ def sample_for_starts(source: AbstractSource, seed: int) -> Sample:
     return draw_sample(source, seed)
 
 
-def fit_states(
-    problem: FitProblem,
-    state: FitState,
-    executor: AbstractExecutor,
-    observe: Observer = ignore,
-    stop_requested: Callable[[], bool] = never,
-) -> Iterator[FitState]:
-    """States after each pass until the stopping rule gives an outcome. An interrupted pass yields the state before it."""
+def fit_states(problem: FitProblem, state: FitState, executor: AbstractExecutor, caller: Caller | None = None) -> Iterator[FitState]:
+    """States after each pass until the stopping rule gives an outcome, and within passes where the caller asks for them.
+
+    A pass that is interrupted yields what is done of it; going on from there gives the same bits as if nothing had happened.
+    """
     _refuse_second_look(problem)
-    began = time.monotonic()
+    caller = caller or Caller()
+    began = caller.clock()
     while state.outcome is None:
         try:
-            statistics = _one_pass(problem, state, executor, observe, stop_requested)
-        except Stop:
-            state = replace(state, outcome=Outcome.INTERRUPTED)
+            partial = yield from one_pass(problem, state, executor, caller, began)
+        except Stop as stop:
+            state = replace(state, outcome=stop.outcome, progress=stop.progress)
         else:
-            state = _advance(problem, state, statistics, observe)
-            state = replace(state, outcome=problem.stopping.outcome(state, time.monotonic() - began))
-            if state.outcome is None and stop_requested():
+            state = _advance(problem, state, partial, caller.observe)
+            state = replace(state, outcome=problem.stopping.outcome(state, caller.clock() - began))
+            if state.outcome is None and caller.stop_requested():
                 state = replace(state, outcome=Outcome.INTERRUPTED)
         yield state
 
@@ -144,18 +102,18 @@ def run_fit(
     problem: FitProblem,
     state: FitState,
     executor: AbstractExecutor,
-    observe: Observer = ignore,
-    stop_requested: Callable[[], bool] = never,
+    caller: Caller | None = None,
     on_state: Callable[[FitState], Any] | None = None,
 ) -> FitResult:
     """The loop to its end; `on_state` sees every new state (to commit it)."""
-    last = state
-    for last in fit_states(problem, state, executor, observe, stop_requested):
+    last, caller = state, caller or Caller()
+    for last in fit_states(problem, state, executor, caller):
         if on_state is not None:
             on_state(last)
     assert last.outcome is not None
     best = last.best
-    observe(Event("finish", last.outcome.value, {"outcome": last.outcome.word, "passes": last.passes, "start": best.start}))
+    details = {"outcome": last.outcome.word, "passes": last.passes, "start": best.start}
+    caller.observe(Event("finish", last.outcome.value, details))
     return FitResult(best.mixture, last.outcome, last)
 
 
@@ -167,35 +125,15 @@ def _refuse_second_look(problem: FitProblem) -> None:
         )
 
 
-def _one_pass(
-    problem: FitProblem, state: FitState, executor: AbstractExecutor, observe: Observer, stop_requested: Callable[[], bool]
-) -> tuple[MixtureStatistics, ...]:
-    began, rows = time.monotonic(), 0
-    mixtures = tuple(c.mixture for c in state.active)
-    function = BlockStatistics(mixtures, problem.source.block_rows, problem.hard, problem.arithmetic)
-
-    def on_span(span: Span, value: tuple[MixtureStatistics, ...]) -> None:
-        nonlocal rows
-        rows += value[0].rows + value[0].skipped
-        if stop_requested():
-            raise Stop
-        details = {"pass": state.passes + 1, "rows": rows, "of": problem.source.n_rows, "seconds": time.monotonic() - began}
-        observe(Event("reading", f"pass {state.passes + 1}: {rows:,} rows", details))
-
-    total = executor.map_reduce(function, merge_all, problem.source, on_span)
-    if total is None:
-        raise DataError("Found array with 0 sample(s) while a minimum of 1 is required: the table has no rows")
-    return total
-
-
-def _advance(problem: FitProblem, state: FitState, statistics: tuple[MixtureStatistics, ...], observe: Observer) -> FitState:
+def _advance(problem: FitProblem, state: FitState, partial: Partial, observe: Observer) -> FitState:
+    statistics = partial.statistics
     columns = _columns_of(problem, state, statistics[0])
     contenders = list(state.contenders)
     for contender, mine in zip(state.active, statistics, strict=True):
         contenders[contender.start] = _advance_one(problem, contender, mine, state.passes + 1, observe)
     first = statistics[0]
     read: dict[str, Any] = {"rows": first.rows, "skipped": first.skipped, "weight": first.weight, **columns}
-    state = replace(state, contenders=tuple(contenders), passes=state.passes + 1, **read)
+    state = replace(state, contenders=tuple(contenders), passes=state.passes + 1, checksums=partial.checksums, progress=None, **read)
     best = state.best
     details = {"pass": state.passes, "log_likelihood": best.log_likelihood, "rows": state.rows, "skipped": state.skipped}
     change = best.log_likelihoods[-1] - best.log_likelihoods[-2] if len(best.log_likelihoods) > 1 else None
@@ -224,10 +162,8 @@ def _columns_of(problem: FitProblem, state: FitState, statistics: MixtureStatist
         allowed = same * np.array(state.column_deviations) + ROUNDING * np.abs(before)
         for j in np.flatnonzero(~(np.abs(means - before) <= allowed))[:1]:
             changed = f"the mean of column {problem.source.feature_names[j]!r} was {before[j]!r} in the pass before and is {means[j]!r} now"
-    if changed and problem.source.computed:
-        raise NondeterminismError(f"the rows differ from pass to pass: {changed}. Persist the Dask graph, or store its rows first.")
     if changed:
-        raise DataChangedError(f"the rows have changed since the pass before: {changed}. Use a new run folder for the new rows.")
+        raise changed_rows(problem, changed)
     return {"column_means": tuple(float(m) for m in means), "column_deviations": tuple(float(s) for s in deviations)}
 
 

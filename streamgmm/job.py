@@ -21,12 +21,14 @@ from streamgmm.configuration import MAY_CHANGE, FitConfiguration
 from streamgmm.errors import CheckpointError, ConfigError, DataError, RunMismatchError
 from streamgmm.events import Event, ignore
 from streamgmm.executors.base import AbstractExecutor, never
-from streamgmm.fit import FitProblem, FitResult, Observer, run_fit, sample_for_starts, start_state, starts_from_sample
+from streamgmm.fit import FitResult, run_fit, sample_for_starts, start_state, starts_from_sample
 from streamgmm.memory import refuse_large_blocks
 from streamgmm.mixture import Mixture
 from streamgmm.model_file import SavedModel, load_model, save_model
+from streamgmm.passes import Caller, FitProblem, Observer
 from streamgmm.reduce import Span
 from streamgmm.registry import implementation
+from streamgmm.saving import Saver
 from streamgmm.sources.base import AbstractSource
 from streamgmm.state import Contender, FitState, Outcome
 
@@ -52,6 +54,7 @@ class Job:
     location: Mapping[str, Any] | None = None
     observe: Observer = ignore
     stop_requested: Callable[[], bool] = never
+    clock: Callable[[], float] = time.monotonic
 
     @property
     def family(self) -> type[AbstractGaussian]:
@@ -145,7 +148,8 @@ class Job:
         if commit is None:
             return self.first_state()
         state = reopened(commit.state, self.configuration)
-        how = "is complete" if state.outcome else f"goes on after pass {state.passes}"
+        begun = "" if state.progress is None else f", of the next one {sum(part.rows for _, part in state.progress.done):,} rows are done"
+        how = "is complete" if state.outcome else f"goes on after pass {state.passes}{begun}"
         self.observe(Event("start", f"the run in {run.folder} {how}", {"passes": state.passes, "commit": commit.number}))
         return state
 
@@ -153,19 +157,15 @@ class Job:
         c = self.configuration
         schedule = implementation("schedules", c.schedule)()
         problem = FitProblem(self.source, schedule, c.regularisation(), c.stopping(), c.assignment == "hard", c.arithmetic)
-        on_state = None if run is None else lambda new: _commit(run, new, self.observe)
-        return run_fit(problem, state, self.executor, self.observe, self.stop_requested, on_state)
+        saver = None if run is None else Saver(run, c.checkpoint_every, self.observe, self.clock)
+        caller = Caller(self.observe, self.stop_requested, None if saver is None else saver.due, self.clock)
+        return run_fit(problem, state, self.executor, caller, saver)
 
     def _finish(self, run: Run, result: FitResult) -> None:
         if result.outcome in (Outcome.CONVERGED, Outcome.PASSES_EXHAUSTED):
             model = saved_model(result, self.source, self.configuration)
             if not (run.model_path.exists() and _same_model(run, model)):
                 save_model(run.model_path, model, overwrite=True)
-
-
-def _commit(run: Run, state: FitState, observe: Observer) -> None:
-    commit = run.commit(state)
-    observe(Event("commit", f"pass {state.passes} is saved in commit {commit.number}", {"pass": state.passes, "commit": commit.number}))
 
 
 def _same_model(run: Run, model: SavedModel) -> bool:
@@ -194,7 +194,7 @@ def saved_model(result: FitResult, source: AbstractSource, configuration: FitCon
     state = result.state
     provenance = {
         "source": source.fingerprint,
-        "configuration": configuration.model_dump(exclude={"deadline"}),
+        "configuration": configuration.model_dump(exclude={"deadline", "checkpoint_every"}),
         "outcome": result.outcome.word,
         "passes": state.passes,
         "rows": state.rows,

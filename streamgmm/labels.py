@@ -21,8 +21,8 @@ from streamgmm.column_store import ColumnStoreWriter, write_column
 from streamgmm.errors import SchemaError
 from streamgmm.events import Event, ignore
 from streamgmm.executors.base import AbstractExecutor
-from streamgmm.fit import Observer
 from streamgmm.mixture import Mixture
+from streamgmm.passes import Observer
 from streamgmm.prediction import Question
 from streamgmm.reduce import Span
 from streamgmm.sources.base import AbstractSource
@@ -48,8 +48,10 @@ def label_blocks(mixture: Mixture, source: AbstractSource, executor: AbstractExe
     early: dict[int, tuple[Span, Labels]] = {}
     wanted = rows = 0
     began = time.monotonic()
-    for span, labels in executor.map_spans(function, _joined, source):
-        early[span.first] = (span, labels)
+    for found in executor.map_spans(function, _joined, source):
+        if isinstance(found, Event):
+            continue
+        early[found[0].first] = found
         while wanted in early:
             done, ready = early.pop(wanted)
             wanted = done.first + (1 << done.level)

@@ -4,9 +4,9 @@ Node (level l, number j) covers blocks j 2^l .. (j+1) 2^l - 1, cut off at the la
 alone; hence the same bits for any executor, worker count, retry or order of arrival. Appending blocks keeps all complete subtrees.
 """
 
-__all__ = ["Span", "TreeReducer", "spans"]
+__all__ = ["Span", "TreeReducer", "remaining", "spans"]
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -39,12 +39,35 @@ def spans(n_blocks: int, level: int) -> Iterator[Span]:
     return (Span(number, level) for number in range(-(-n_blocks >> level)))
 
 
-class TreeReducer(Generic[T]):
-    """Merges the results of spans as their neighbours arrive; holds at most one result a level and those that wait for a neighbour."""
+def remaining(n_blocks: int, level: int, done: Collection[Span] = ()) -> Iterator[Span]:
+    """What is left to do beside disjoint spans that are done: spans of at most `level`, as large as they can be, in order."""
+    for span in spans(n_blocks, level):
+        yield from _left_of(span, n_blocks, [other for other in done if other.is_within(span) or span.is_within(other)])
 
-    def __init__(self, merge: Callable[[T, T], T]) -> None:
+
+def _left_of(span: Span, n_blocks: int, done: Collection[Span]) -> Iterator[Span]:
+    if not done:
+        yield span
+    elif not any(span.is_within(other) for other in done):
+        for half in (Span(2 * span.number, span.level - 1), Span(2 * span.number + 1, span.level - 1)):
+            if half.first < n_blocks:
+                yield from _left_of(half, n_blocks, [other for other in done if other.is_within(half) or half.is_within(other)])
+
+
+class TreeReducer(Generic[T]):
+    """Merges the results of spans as their neighbours arrive; holds at most one result a level and those that wait for a neighbour.
+
+    done: what another tree held (`held`); going on from there gives the same sums.
+    """
+
+    def __init__(self, merge: Callable[[T, T], T], done: Iterable[tuple[Span, T]] = ()) -> None:
         self._merge = merge
-        self._waiting: dict[Span, T] = {}
+        self._waiting: dict[Span, T] = dict(done)
+
+    @property
+    def held(self) -> tuple[tuple[Span, T], ...]:
+        """Disjoint spans with what they give, in order: all that was added so far."""
+        return tuple(sorted(self._waiting.items(), key=lambda item: item[0].first))
 
     def add(self, span: Span, value: T) -> None:
         """Take the result of a span; each span once."""

@@ -1,22 +1,25 @@
-"""All that is needed to go on: contenders, pass, history. Floor 4.
+"""All that is needed to go on: contenders, pass, history, and what is done of the pass that runs. Floor 4.
 
 States are frozen; the loop makes a new one after each pass. `to_record` and `from_record` turn a state into plain arrays and
 strict JSON and back, bit for bit.
 """
 
-__all__ = ["Contender", "FitState", "Outcome"]
+__all__ = ["Contender", "FitState", "Outcome", "Progress"]
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from streamgmm.arrays import FloatArray
 from streamgmm.components.base import AbstractComponents
+from streamgmm.em import MixtureStatistics, Partial
 from streamgmm.errors import CheckpointError
 from streamgmm.mixture import Mixture
+from streamgmm.reduce import Span
 from streamgmm.registry import implementation
 from streamgmm.weights.base import AbstractWeights
 
@@ -56,8 +59,22 @@ class Contender:
 
 
 @dataclass(frozen=True, eq=False)
+class Progress:
+    """What is done of the pass that runs: disjoint spans of blocks, each with its partial; `stamp` names pass and parameters."""
+
+    stamp: str
+    done: tuple[tuple[Span, Partial], ...]
+
+
+NO_CHECKSUMS: npt.NDArray[np.uint32] = np.empty(0, np.uint32)
+
+
+@dataclass(frozen=True, eq=False)
 class FitState:
-    """After `passes` passes. rows, skipped, weight, column_means, column_deviations: of the rows that the last pass read."""
+    """After `passes` passes, and perhaps a part of the next one.
+
+    rows, skipped, weight, column_means, column_deviations, checksums (one for each block): of the rows that the last pass read.
+    """
 
     contenders: tuple[Contender, ...]
     passes: int = 0
@@ -67,6 +84,8 @@ class FitState:
     outcome: Outcome | None = None
     column_means: tuple[float, ...] = ()
     column_deviations: tuple[float, ...] = ()
+    checksums: npt.NDArray[np.uint32] = field(default_factory=lambda: NO_CHECKSUMS)
+    progress: Progress | None = None
 
     @property
     def active(self) -> tuple[Contender, ...]:
@@ -90,13 +109,15 @@ class FitState:
             arrays |= {f"contender_{i}_{name}": np.asarray(value, np.float64) for name, value in named.items()}
         for name in ("column_means", "column_deviations"):
             arrays[name] = np.array(getattr(self, name), np.float64)
-        return arrays, {
+        arrays["checksums"] = self.checksums.astype(np.float64)
+        return arrays | _arrays_of(self.progress), {
             "passes": self.passes,
             "rows": self.rows,
             "skipped": self.skipped,
             "weight": self.weight,
             "outcome": None if self.outcome is None else self.outcome.word,
             "contenders": [_describe(contender) for contender in self.contenders],
+            "progress": None if self.progress is None else _describe_progress(self.progress),
         }
 
     @classmethod
@@ -107,9 +128,12 @@ class FitState:
             outcome = None if record["outcome"] is None else Outcome[str(record["outcome"]).upper()]
             columns = [tuple(float(value) for value in arrays[name]) for name in ("column_means", "column_deviations")]
             numbers = (int(record["passes"]), int(record["rows"]), int(record["skipped"]), float(record["weight"]))
+            checksums = arrays["checksums"].astype(np.uint32) if "checksums" in arrays else NO_CHECKSUMS
+            state = cls(contenders, *numbers, outcome, columns[0], columns[1], checksums)
+            described = record.get("progress")
+            return state if described is None else replace(state, progress=_progress(described, arrays, state.active))
         except (KeyError, TypeError, ValueError, ArithmeticError) as error:
             raise CheckpointError(f"the fit state does not fit its description: {error}") from error
-        return cls(contenders, *numbers, outcome, *columns)
 
 
 def _describe(contender: Contender) -> dict[str, Any]:
@@ -120,6 +144,52 @@ def _describe(contender: Contender) -> dict[str, Any]:
         "converged": contender.converged,
         "repairs": contender.repairs,
     }
+
+
+def _describe_progress(progress: Progress) -> dict[str, Any]:
+    described = [
+        {"number": span.number, "level": span.level, "checksums": len(partial.checksums), "rows": partial.rows}
+        for span, partial in progress.done
+    ]
+    return {"stamp": progress.stamp, "spans": described}
+
+
+def _arrays_of(progress: Progress | None) -> dict[str, FloatArray]:
+    """The statistics of all spans side by side, one array for each number of each contender."""
+    if progress is None or not progress.done:
+        return {}
+    partials = [partial for _, partial in progress.done]
+    arrays = {"progress_checksums": np.concatenate([partial.checksums for partial in partials]).astype(np.float64)}
+    for c in range(len(partials[0].statistics)):
+        named = [partial.statistics[c].to_arrays() for partial in partials]
+        arrays |= {f"progress_{c}_{name}": np.stack([one[name] for one in named]).astype(np.float64) for name in named[0]}
+    return arrays
+
+
+def _progress(described: Mapping[str, Any], arrays: Mapping[str, FloatArray], active: tuple[Contender, ...]) -> Progress:
+    """Inverse of the two above. Raises ValueError where spans overlap or do not give what is said of them."""
+    stamp, spans = str(described["stamp"]), [Span(int(one["number"]), int(one["level"])) for one in described["spans"]]
+    if any(span.number < 0 or not 0 <= span.level < 63 for span in spans):
+        raise ValueError("a span of blocks lies outside of any table")
+    if any(a.is_within(b) for a in spans for b in spans if a is not b):
+        raise ValueError("spans of blocks overlap")
+    done, start = [], 0
+    for i, (span, one) in enumerate(zip(spans, described["spans"], strict=True)):
+        stop = start + int(one["checksums"])
+        checksums = arrays["progress_checksums"][start:stop].astype(np.uint32)
+        statistics = tuple(_statistics_of(c, contender, arrays, i) for c, contender in enumerate(active))
+        partial = Partial(stamp, statistics, checksums)
+        if len(checksums) != stop - start or partial.rows != one["rows"]:
+            raise ValueError(f"the span of blocks from {span.first} on does not hold the rows that are said of it")
+        done.append((span, partial))
+        start = stop
+    return Progress(stamp, tuple(done))
+
+
+def _statistics_of(c: int, contender: Contender, arrays: Mapping[str, FloatArray], i: int) -> MixtureStatistics:
+    prefix = f"progress_{c}_"
+    mine = {name.removeprefix(prefix): value[i] for name, value in arrays.items() if name.startswith(prefix)}
+    return MixtureStatistics.from_arrays(mine, components=type(contender.mixture.components).statistics_type)
 
 
 def _contender(i: int, described: Mapping[str, Any], arrays: Mapping[str, FloatArray]) -> Contender:

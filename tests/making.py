@@ -8,8 +8,9 @@ import numpy as np
 from streamgmm.block import Block
 from streamgmm.em import e_step, m_step
 from streamgmm.executors.serial import Serial
-from streamgmm.fit import FitProblem, run_fit, start_state
+from streamgmm.fit import run_fit, start_state
 from streamgmm.mixture import Mixture
+from streamgmm.passes import Caller, FitProblem
 from streamgmm.registry import implementation, names
 from streamgmm.regularisation import Regularisation
 from streamgmm.schedules.full_batch import FullBatch
@@ -142,10 +143,10 @@ def em_steps(mixture, x, n_steps, sample_weight=None, *, hard=False, regularisat
     return mixture, history
 
 
-def fit_rows(source, starts, *, tol=1e-3, max_iter=100, regularisation=PLAIN, hard=False, executor=None, **hooks):
-    """The loop on a source, from given starts."""
+def fit_rows(source, starts, *, tol=1e-3, max_iter=100, regularisation=PLAIN, hard=False, executor=None, on_state=None, **hooks):
+    """The loop on a source, from given starts; hooks: those of a Caller."""
     problem = FitProblem(source, FullBatch(), regularisation, Stopping(tol=tol, max_iter=max_iter), hard)
-    return run_fit(problem, start_state(starts), executor or Serial(), **hooks)
+    return run_fit(problem, start_state(starts), executor or Serial(), Caller(**hooks), on_state)
 
 
 def same_bits(a, b):

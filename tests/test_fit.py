@@ -12,7 +12,8 @@ import sklearn.mixture
 from streamgmm.errors import DataError, NumericalError, SingularComponentError
 from streamgmm.executors.serial import Serial
 from streamgmm.executors.threads import Threads
-from streamgmm.fit import FitProblem, fit_states, run_fit, sample_for_starts, start_state, starts_from_sample
+from streamgmm.fit import fit_states, run_fit, sample_for_starts, start_state, starts_from_sample
+from streamgmm.passes import Caller, FitProblem
 from streamgmm.registry import implementation
 from streamgmm.regularisation import Regularisation
 from streamgmm.schedules.full_batch import FullBatch
@@ -196,7 +197,7 @@ class StopAfter:
 @pytest.mark.parametrize("executor", [Serial(), Threads(2)], ids=["serial", "threads"])
 def test_a_stop_in_the_middle_of_a_pass_gives_the_state_before_it(executor, table, starts):
     problem = _problem(rows_source(table), tol=0.0)
-    states = list(fit_states(problem, start_state(starts), executor, stop_requested=StopAfter(12)))
+    states = list(fit_states(problem, start_state(starts), executor, Caller(stop_requested=StopAfter(12))))
     assert [state.passes for state in states] == [1, 2, 2]  # 4 blocks and a look after the pass: 5 calls a pass
     assert states[-1].outcome is Outcome.INTERRUPTED
     assert states[1].outcome is None
@@ -204,7 +205,7 @@ def test_a_stop_in_the_middle_of_a_pass_gives_the_state_before_it(executor, tabl
 
 
 def test_a_stop_between_passes_keeps_the_pass(table, starts):
-    states = list(fit_states(_problem(rows_source(table), tol=0.0), start_state(starts[:1]), Serial(), stop_requested=StopAfter(9)))
+    states = list(fit_states(_problem(rows_source(table), tol=0.0), start_state(starts[:1]), Serial(), Caller(stop_requested=StopAfter(9))))
     assert [state.passes for state in states] == [1, 2]
     assert states[-1].outcome is Outcome.INTERRUPTED
 
@@ -213,7 +214,7 @@ def test_a_stop_does_not_take_back_convergence(table, starts):
     source = rows_source(table)
     whole = fit_rows(rows_source(table), starts[:1], tol=1e-2)
     stop = StopAfter(5 * whole.state.passes - 1)
-    states = list(fit_states(_problem(source, tol=1e-2), start_state(starts[:1]), Serial(), stop_requested=stop))
+    states = list(fit_states(_problem(source, tol=1e-2), start_state(starts[:1]), Serial(), Caller(stop_requested=stop)))
     assert states[-1].outcome is Outcome.CONVERGED
 
 
@@ -226,7 +227,7 @@ def _through_a_record(state):
 def test_going_on_from_a_record_gives_the_bits_of_an_unbroken_fit(calls, table, starts):
     whole = fit_rows(rows_source(table), starts, tol=1e-4, max_iter=15)
     problem = _problem(rows_source(table), tol=1e-4, max_iter=15)
-    broken = run_fit(problem, start_state(starts), Serial(), stop_requested=StopAfter(calls))
+    broken = run_fit(problem, start_state(starts), Serial(), Caller(stop_requested=StopAfter(calls)))
     assert broken.outcome is Outcome.INTERRUPTED
     result = run_fit(problem, _through_a_record(broken.state).reopened(), Threads(2))
     assert result.outcome is whole.outcome

@@ -16,14 +16,17 @@ import streamgmm
 PACKAGE = Path(streamgmm.__file__).parent
 
 FLOORS = {
-    **dict.fromkeys(("errors", "arrays", "linalg", "statistics", "reduce", "block", "events", "registry", "priors", "kernels"), 0),
+    **dict.fromkeys(
+        ("errors", "arrays", "linalg", "statistics", "reduce", "block", "events", "registry", "priors", "kernels", "checksums"), 0
+    ),
     **dict.fromkeys(("regularisation", "strict_zarr", "wording"), 0),
     **dict.fromkeys(("components", "weights", "observers"), 1),
     **dict.fromkeys(("observations", "mixture"), 2),
     "em": 3,
+    "ledger": 4,
     **dict.fromkeys(("sources", "executors", "schedules", "formats", "state"), 4),
     **dict.fromkeys(("initialisers", "checkpoint", "stopping", "model_file"), 5),
-    "fit": 6,
+    **dict.fromkeys(("fit", "passes", "saving"), 6),
     **dict.fromkeys(("analysis", "report"), 7),
     **dict.fromkeys(("estimator", "commands"), 8),
     **dict.fromkeys(("cli", "cli_options", "shell"), 9),
@@ -32,7 +35,7 @@ FLOORS = {
 }
 
 # Modules without a folder that are one thing in several files.
-TOGETHER = {"cli_options": "cli", "shell": "cli"}
+TOGETHER = {"cli_options": "cli", "shell": "cli", "passes": "fit"}
 
 # Imports on the same floor between folders, each with its reason.
 ALLOWED = {

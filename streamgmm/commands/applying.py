@@ -16,10 +16,10 @@ from streamgmm.commands._places import checked_path, local_store, model_path_of,
 from streamgmm.commands.where import Where
 from streamgmm.errors import ConfigError, SchemaError
 from streamgmm.events import ignore
-from streamgmm.fit import Observer
 from streamgmm.job import score_table
 from streamgmm.labels import label_blocks, write_labels
 from streamgmm.model_file import SavedModel, load_model, model_hash
+from streamgmm.passes import Observer
 from streamgmm.pending_folder import storage_errors
 from streamgmm.sources.base import DEFAULT_BLOCK_ROWS, AbstractSource
 

@@ -15,10 +15,10 @@ from streamgmm.configuration import MAY_CHANGE, FitConfiguration
 from streamgmm.errors import CheckpointError, ConfigError, nearest
 from streamgmm.events import Event, ignore
 from streamgmm.executors.base import never
-from streamgmm.fit import Observer
 from streamgmm.job import Job
 from streamgmm.observers.base import together
 from streamgmm.observers.json_lines import JsonLines
+from streamgmm.passes import Observer
 from streamgmm.sources.base import AbstractSource
 from streamgmm.wording import redacted_words
 
@@ -63,7 +63,7 @@ def resume(
     stop_requested: Callable[[], bool] = never,
     **changes: Any,
 ) -> dict[str, Any]:
-    """Go on with a run. store: where its rows lie now, if they were moved. changes: other values of max_iter, tol and deadline."""
+    """Go on with a run. store: where its rows lie now, if they were moved. changes: other values of what MAY_CHANGE names."""
     opened = run_of(run)
     record = opened.record()
     configuration = _changed(opened, record, changes)

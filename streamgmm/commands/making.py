@@ -14,9 +14,9 @@ from streamgmm.commands.studying import study, unseen
 from streamgmm.commands.where import Where
 from streamgmm.events import Event, ignore
 from streamgmm.executors.base import never
-from streamgmm.fit import Observer
 from streamgmm.ingest import ingest as ingest_files
 from streamgmm.mock_survey import mock_survey
+from streamgmm.passes import Observer
 from streamgmm.pending_folder import storage_errors
 
 AnyPath = str | os.PathLike[str]

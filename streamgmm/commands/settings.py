@@ -25,16 +25,18 @@ from streamgmm.errors import ConfigError, nearest
 from streamgmm.wording import redacted_words
 
 NOT_OF_TYPE = ("int_type", "float_type", "string_type", "bool_type")
+TIMES = ("fit.deadline", "fit.checkpoint_every")
 PLACEHOLDER = re.compile(r"\$\{([^}]*)\}")
 
 Count = Annotated[int, Field(ge=1)]
 
 
 class _FitTable(FitConfiguration):
-    """The table [fit]: a FitConfiguration of which nothing must be given, and whose deadline has a unit."""
+    """The table [fit]: a FitConfiguration of which nothing must be given, and whose times have units."""
 
     n_components: Count | None = None  # type: ignore[assignment]
     deadline: str | None = None  # type: ignore[assignment]
+    checkpoint_every: str | None = None  # type: ignore[assignment]
 
 
 class Settings(BaseModel):
@@ -101,7 +103,7 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
 
 
 def _final(key: str, value: Any) -> Any:
-    return seconds_of(value, key) if key == "fit.deadline" else value
+    return seconds_of(value, key) if key in TIMES else value
 
 
 # ---- faults ----------------------------------------------------------------------------------------------------------------------
@@ -117,8 +119,9 @@ def _faults(table: Mapping[str, Any]) -> list[str]:
     except ValidationError as error:
         return list(dict.fromkeys(_explain(fault) for fault in error.errors()))
     try:
-        if checked.fit.deadline is not None:
-            seconds_of(checked.fit.deadline, "fit.deadline")
+        for key, value in (("fit.deadline", checked.fit.deadline), ("fit.checkpoint_every", checked.fit.checkpoint_every)):
+            if value is not None:
+                seconds_of(value, key)
     except ConfigError as error:
         return [str(error)]
     return []
@@ -141,7 +144,7 @@ def _of_value(path: str, value: Any) -> str:
         return f"{path}: TOML reads {value.isoformat()} as {_toml_type(value)}; write a number, or quote it if text is meant"
     if isinstance(value, float) and not math.isfinite(value):
         return f"{path} must be finite, got {value}"
-    if path == "fit.deadline":
+    if path in TIMES:
         return f'{path} must be text with a unit, such as "90s", "10min" or "2h"; got {value!r}, which TOML reads as {_toml_type(value)}'
     if path.startswith(("threads.", "local.")):
         return f'{path.partition(".")[0]} must be a whole number or "auto", got {value!r}'

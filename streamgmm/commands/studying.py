@@ -18,8 +18,9 @@ from streamgmm.commands.planning import plan
 from streamgmm.commands.where import Where
 from streamgmm.events import Event, ignore
 from streamgmm.executors.base import never
-from streamgmm.fit import Observer, sample_for_starts
+from streamgmm.fit import sample_for_starts
 from streamgmm.model_file import load_model
+from streamgmm.passes import Observer
 
 AnyPath = str | os.PathLike[str]
 Facts = dict[str, Any]

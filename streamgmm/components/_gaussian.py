@@ -107,6 +107,7 @@ class AbstractGaussian(AbstractComponents):
     covariances: FloatArray
 
     structure: ClassVar[Structure]
+    statistics_type = GaussianMoments
 
     def __post_init__(self) -> None:
         k, d = self.means.shape

@@ -22,6 +22,7 @@ class AbstractComponents(ABC):
     """K densities over d columns."""
 
     name: ClassVar[str]
+    statistics_type: ClassVar[type[Statistics]]
 
     @property
     @abstractmethod

@@ -4,19 +4,25 @@ An executor knows where a function of a block runs and nothing else. It hands re
 tree (`reduce.TreeReducer`) makes the sum independent of that order.
 """
 
-__all__ = ["AbstractExecutor", "BlockFunction", "Merge", "never"]
+__all__ = ["WAITING", "AbstractExecutor", "BlockFunction", "Found", "Merge", "Sound", "accepted", "never"]
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Generator
 from typing import Any, ClassVar, Protocol, TypeVar, final
 
 from streamgmm.block import Block
+from streamgmm.events import Event
 from streamgmm.reduce import Span, TreeReducer
 from streamgmm.sources.base import AbstractSource
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 Merge = Callable[[T, T], T]
+Sound = Callable[[T], str]  # what is wrong with a result, "" for nothing
+Found = tuple[Span, T] | Event  # a span's result, or something that happened meanwhile
+
+PATIENCE = 0.25  # seconds after which an executor that has nothing to hand over says so
+WAITING = Event("waiting", "nothing has finished for a moment")
 
 
 class BlockFunction(Protocol[T_co]):
@@ -30,6 +36,12 @@ class BlockFunction(Protocol[T_co]):
 def never() -> bool:
     """The stop request of a fit that nobody interrupts."""
     return False
+
+
+def accepted(value: object) -> str:
+    """The check of results that are never refused."""
+    del value
+    return ""
 
 
 class AbstractExecutor(ABC):
@@ -48,8 +60,20 @@ class AbstractExecutor(ABC):
         """Blocks that a process of this executor holds at the same time, at most."""
 
     @abstractmethod
-    def map_spans(self, function: BlockFunction[T], merge: "Merge[T]", source: AbstractSource) -> Iterator[tuple[Span, T]]:
-        """Results of spans of one level that together cover the source, in any order, each once."""
+    def map_spans(
+        self,
+        function: BlockFunction[T],
+        merge: "Merge[T]",
+        source: AbstractSource,
+        *,
+        done: Collection[Span] = (),
+        sound: "Sound[T]" = accepted,
+    ) -> Generator["Found[T]", None, None]:
+        """Results of disjoint spans that cover what is not done of the source, in any order, each once; events between them.
+
+        Every PATIENCE seconds at least something comes: WAITING where nothing else does. A result that is not sound is computed anew
+        where that can help. Closed early, what has not begun is given up, and what has is left to end by itself.
+        """
 
     @final
     def map_reduce(
@@ -61,8 +85,10 @@ class AbstractExecutor(ABC):
     ) -> T | None:
         """The merged result over all blocks; None for a source without blocks. `on_span` sees every span's result as it comes."""
         tree: TreeReducer[T] = TreeReducer(merge)
-        for span, value in self.map_spans(function, merge, source):
-            tree.add(span, value)
+        for found in self.map_spans(function, merge, source):
+            if isinstance(found, Event):
+                continue
+            tree.add(*found)
             if on_span is not None:
-                on_span(span, value)
+                on_span(*found)
         return tree.result()

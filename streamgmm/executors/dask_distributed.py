@@ -8,8 +8,9 @@ keys. streamgmm never starts a cluster here; the command line does so with `--lo
 __all__ = ["DaskDistributed"]
 
 import itertools
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any, TypeVar
@@ -20,9 +21,10 @@ from threadpoolctl import ThreadpoolController
 
 from streamgmm.block import Block
 from streamgmm.errors import ClusterError, ConfigError, DataError, NoWorkersError, PoisonBlockError, SchedulerLostError, StreamGMMError
+from streamgmm.events import Event
 from streamgmm.executors._address import check_address
-from streamgmm.executors.base import AbstractExecutor, BlockFunction, Merge
-from streamgmm.reduce import Span, TreeReducer, spans
+from streamgmm.executors.base import PATIENCE, WAITING, AbstractExecutor, BlockFunction, Found, Merge, Sound, accepted
+from streamgmm.reduce import Span, TreeReducer, remaining
 from streamgmm.sources.base import AbstractSource
 
 T = TypeVar("T")
@@ -81,12 +83,21 @@ class DaskDistributed(AbstractExecutor):
                 f" within {self._timeout:g} s; start workers, then resume"
             ) from error
 
-    def map_spans(self, function: BlockFunction[T], merge: "Merge[T]", source: AbstractSource) -> Iterator[tuple[Span, T]]:
+    def map_spans(
+        self,
+        function: BlockFunction[T],
+        merge: "Merge[T]",
+        source: AbstractSource,
+        *,
+        done: Collection[Span] = (),
+        sound: "Sound[T]" = accepted,
+    ) -> Generator["Found[T]", None, None]:
         """See the base class."""
+        del sound
         if source.n_blocks is None or not source.repeatable:
             raise DataError("a Dask cluster needs rows that can be read by block number; an iterator cannot be. Store the rows first.")
         run = uuid.uuid4().hex[:12]
-        todo = spans(source.n_blocks, span_level(source, self.workers))
+        todo = remaining(source.n_blocks, span_level(source, self.workers), done)
         outstanding: dict[Any, Span] = {}
         try:
             first = list(itertools.islice(todo, SPANS_AHEAD * self.workers + 2))
@@ -122,9 +133,9 @@ class DaskDistributed(AbstractExecutor):
         futures = self._client.map(_run_span, own, first, last, shared=shared, key=keys, pure=False, batch_size=len(some))
         return dict(zip(futures, some, strict=True))
 
-    def _finished(self, outstanding: dict[Any, Span], source: AbstractSource) -> Iterator[tuple[Span, Any]]:
+    def _finished(self, outstanding: dict[Any, Span], source: AbstractSource) -> Iterator["Found[Any]"]:
         """Results of the spans that are done, at least one, taken out of those outstanding."""
-        done = self._wait(outstanding)
+        done = yield from self._wait(outstanding)
         try:
             values = self._client.gather(done)
         except Exception:  # noqa: BLE001  (any task's own error: each future says below what is wrong with it)
@@ -133,17 +144,19 @@ class DaskDistributed(AbstractExecutor):
             span = outstanding.pop(future)
             yield span, self._result(future, span, source) if values is None else values[number]
 
-    def _wait(self, outstanding: dict[Any, Span]) -> list[Any]:
-        try:
-            with self._client.as_current():
-                done = distributed.wait(list(outstanding), timeout=self._stall_timeout, return_when="FIRST_COMPLETED").done
-        except TimeoutError as error:
-            names = ", ".join(str(span.first) for span in list(outstanding.values())[:5])
-            raise ClusterError(
-                f"no span finished within {self._stall_timeout:g} s; {len(self._client.nthreads())} workers are there, waiting for the"
-                f" spans that start at blocks {names}. Look at the cluster, then resume."
-            ) from error
-        return list(done)
+    def _wait(self, outstanding: dict[Any, Span]) -> Generator[Event, None, list[Any]]:
+        began = time.monotonic()
+        while time.monotonic() - began < self._stall_timeout:
+            try:
+                with self._client.as_current():
+                    return list(distributed.wait(list(outstanding), timeout=PATIENCE, return_when="FIRST_COMPLETED").done)
+            except TimeoutError:
+                yield WAITING
+        names = ", ".join(str(span.first) for span in list(outstanding.values())[:5])
+        raise ClusterError(
+            f"no span finished within {self._stall_timeout:g} s; {len(self._client.nthreads())} workers are there, waiting for the"
+            f" spans that start at blocks {names}. Look at the cluster, then resume."
+        )
 
     def _result(self, future: Any, span: Span, source: AbstractSource) -> Any:
         try:

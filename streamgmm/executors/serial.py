@@ -2,11 +2,11 @@
 
 __all__ = ["Serial"]
 
-from collections.abc import Iterator
+from collections.abc import Collection, Generator
 from typing import TypeVar
 
-from streamgmm.executors.base import AbstractExecutor, BlockFunction, Merge
-from streamgmm.reduce import Span
+from streamgmm.executors.base import AbstractExecutor, BlockFunction, Found, Merge, Sound, accepted
+from streamgmm.reduce import Span, remaining
 from streamgmm.sources.base import AbstractSource
 
 T = TypeVar("T")
@@ -27,8 +27,18 @@ class Serial(AbstractExecutor):
         """1."""
         return 1
 
-    def map_spans(self, function: BlockFunction[T], merge: "Merge[T]", source: AbstractSource) -> Iterator[tuple[Span, T]]:
-        """See the base class."""
-        del merge
-        for number, block in enumerate(source.blocks()):
-            yield Span(number, 0), function(block)
+    def map_spans(
+        self,
+        function: BlockFunction[T],
+        merge: "Merge[T]",
+        source: AbstractSource,
+        *,
+        done: Collection[Span] = (),
+        sound: "Sound[T]" = accepted,
+    ) -> Generator["Found[T]", None, None]:
+        """See the base class; it does not say that it is waiting: there is nobody beside to be waited for."""
+        del merge, sound
+        if source.n_blocks is None:
+            yield from ((Span(number, 0), function(block)) for number, block in enumerate(source.blocks()))
+        else:
+            yield from ((span, function(source.read(span.first))) for span in remaining(source.n_blocks, 0, done))

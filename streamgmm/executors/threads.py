@@ -8,19 +8,22 @@ __all__ = ["Threads"]
 
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache
 from itertools import count
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from streamgmm.block import Block
 from streamgmm.errors import ConfigError
-from streamgmm.executors.base import AbstractExecutor, BlockFunction, Merge
-from streamgmm.reduce import Span
+from streamgmm.events import Event
+from streamgmm.executors.base import PATIENCE, WAITING, AbstractExecutor, BlockFunction, Found, Merge, Sound, accepted
+from streamgmm.reduce import Span, remaining
 from streamgmm.sources.base import AbstractSource, EndOfSource
 
 T = TypeVar("T")
+
+LEAVING = 1.0  # seconds that a pass left early waits for what has begun; longer blocks end by themselves, and nobody takes their results
 
 
 def available_cores() -> int:
@@ -52,16 +55,24 @@ class Threads(AbstractExecutor):
         """The window: those computed, and as many read ahead."""
         return 2 * self._n_threads + 1
 
-    def map_spans(self, function: BlockFunction[T], merge: "Merge[T]", source: AbstractSource) -> Iterator[tuple[Span, T]]:
+    def map_spans(
+        self,
+        function: BlockFunction[T],
+        merge: "Merge[T]",
+        source: AbstractSource,
+        *,
+        done: Collection[Span] = (),
+        sound: "Sound[T]" = accepted,
+    ) -> Generator["Found[T]", None, None]:
         """See the base class."""
-        del merge
+        del merge, sound
         in_order = source.n_blocks is None  # an iterator hands its blocks to one reader
         readers = _pool("streamgmm-read", 1 if in_order else self._readers)
         workers = _pool("streamgmm-compute", self._n_threads)
         window: deque[tuple[Span, Future[T | None]]] = deque()
         reads: deque[Future[Block | None]] = deque(maxlen=self.blocks_in_memory)
         try:
-            for index in count() if source.n_blocks is None else range(source.n_blocks):
+            for index in count() if source.n_blocks is None else (span.first for span in remaining(source.n_blocks, 0, done)):
                 if source.in_memory:  # handing a block from thread to thread would cost more than reading it
                     future = workers.submit(_read_and_compute, function, source, index)
                 else:
@@ -69,18 +80,20 @@ class Threads(AbstractExecutor):
                     future = workers.submit(_compute, function, reads[-1])
                 window.append((Span(index, 0), future))
                 if len(window) >= self.blocks_in_memory:
+                    yield from _patiently(window[0][1])
                     span, value = _next(window)
                     if value is None:
                         break
                     yield span, value
             while window:
+                yield from _patiently(window[0][1])
                 span, value = _next(window)
                 if value is not None:
                     yield span, value
         finally:
-            # Left early: what has not begun never does, what has is waited for (a read may be needed by a computation that has begun).
-            wait([future for _, future in window if not future.cancel()])
-            wait([read for read in reads if not read.cancel()])
+            # Left early: what has not begun never does. A read may be needed by a computation that has begun: those first.
+            begun: list[Future[Any]] = [future for _, future in window if not future.cancel()]
+            wait([*begun, *(read for read in reads if not read.cancel())], timeout=LEAVING)
 
 
 @cache
@@ -108,6 +121,15 @@ def _compute(function: BlockFunction[T], read: "Future[Block | None]") -> T | No
 def _read_and_compute(function: BlockFunction[T], source: AbstractSource, index: int) -> T | None:
     block = _read(source, index)
     return None if block is None else function(block)
+
+
+def _patiently(future: "Future[T | None]") -> Iterator[Event]:
+    """WAITING until the future is done."""
+    while not future.done():
+        try:
+            future.exception(PATIENCE)
+        except TimeoutError:
+            yield WAITING
 
 
 def _next(window: "deque[tuple[Span, Future[T | None]]]") -> tuple[Span, T | None]:

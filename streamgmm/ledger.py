@@ -1,0 +1,76 @@
+"""Exactly-once accounting of a pass, whatever executors deliver: late, twice, from another pass. Floor 4.
+
+Work may run more than once; its result counts once. What came first counts, the same again is dropped, something else for the same
+span is an error: then nobody knows which of the two is right.
+"""
+
+__all__ = ["Ledger"]
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from streamgmm.em import Partial, merge_partials
+from streamgmm.errors import NondeterminismError, NumericalError
+from streamgmm.reduce import Span, TreeReducer
+
+
+class Ledger:
+    """The spans of one pass that are done, and their sum in the fixed tree.
+
+    stamp: what partials of this pass carry. n_blocks: of the source, None where nobody knows. done: what an earlier ledger held.
+    """
+
+    def __init__(self, stamp: str, n_blocks: int | None, done: Iterable[tuple[Span, Partial]] = ()) -> None:
+        self.stamp, self._n_blocks = stamp, n_blocks
+        self._tree: TreeReducer[Partial] = TreeReducer(merge_partials, done)
+        self._digests: dict[Span, int] = {}
+        self._counted = np.zeros(n_blocks or 0, bool)
+        for span, _ in self._tree.held:
+            self._counted[self._blocks(span)] = True
+
+    @property
+    def held(self) -> tuple[tuple[Span, Partial], ...]:
+        """All that was accepted, merged as far as it goes."""
+        return self._tree.held
+
+    @property
+    def rows(self) -> int:
+        """Rows of all that was accepted."""
+        return sum(partial.rows for _, partial in self.held)
+
+    def accept(self, span: Span, partial: Partial) -> str:
+        """Count a partial: "" where it counts, else why it does not ("late", "twice").
+
+        Raises NondeterminismError where other numbers were accepted for the same blocks.
+        """
+        if partial.stamp != self.stamp:
+            return "late"
+        if self._counted[self._blocks(span)].any():
+            self._compare(span, partial)
+            return "twice"
+        self._counted[self._blocks(span)] = True
+        self._digests[span] = partial.digest()
+        self._tree.add(span, partial)
+        return ""
+
+    def _compare(self, span: Span, partial: Partial) -> None:
+        if self._digests.get(span, partial.digest()) != partial.digest():
+            raise NondeterminismError(
+                f"{self._named(span)} gave two different results in one pass: a worker computes wrongly, or the rows differ from read to"
+                " read. streamgmm doctor compares the workers; then resume."
+            )
+
+    def total(self) -> Partial | None:
+        """The sum over all blocks, None where there are none. Raises NumericalError where a block is missing."""
+        if not self._counted.all():
+            missing = int(np.argmin(self._counted))
+            raise NumericalError(f"{self._counted.sum()} of {len(self._counted)} blocks were delivered; block {missing} was not")
+        return self._tree.result()
+
+    def _blocks(self, span: Span) -> slice:
+        return slice(0, 0) if self._n_blocks is None else slice(span.first, span.last(self._n_blocks))
+
+    def _named(self, span: Span) -> str:
+        last = span.last(self._n_blocks or span.first + 1)
+        return f"block {span.first}" if last == span.first + 1 else f"the span of blocks {span.first} to {last - 1}"

@@ -1,0 +1,176 @@
+"""One pass: every block once, counted once, compared with the pass before, left and taken up anywhere. Floor 6.
+
+What is fitted to what (`FitProblem`), what the loop asks of its caller (`Caller`), and a generator that gives the sum over all blocks.
+"""
+
+__all__ = ["BlockStatistics", "Caller", "FitProblem", "Observer", "Stop", "changed_rows", "one_pass"]
+
+import hashlib
+import time
+from collections.abc import Callable, Generator
+from contextlib import closing
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from streamgmm.block import Block
+from streamgmm.checksums import checksum
+from streamgmm.em import Partial, e_step, merge_partials
+from streamgmm.errors import CheckpointError, DataChangedError, DataError, NondeterminismError
+from streamgmm.events import Event, ignore
+from streamgmm.executors.base import AbstractExecutor, never
+from streamgmm.ledger import Ledger
+from streamgmm.mixture import Mixture
+from streamgmm.reduce import Span
+from streamgmm.regularisation import Regularisation
+from streamgmm.schedules.base import AbstractSchedule
+from streamgmm.sources.base import AbstractSource
+from streamgmm.state import NO_CHECKSUMS, FitState, Outcome, Progress
+from streamgmm.stopping import Stopping
+
+Observer = Callable[[Event], None]
+
+
+@dataclass(frozen=True, eq=False)
+class FitProblem:
+    """What is fitted to what, and how: all that the loop needs besides where to start and where to run."""
+
+    source: AbstractSource
+    schedule: AbstractSchedule
+    regularisation: Regularisation = Regularisation()
+    stopping: Stopping = Stopping()
+    hard: bool = False
+    arithmetic: str = "float64"
+
+    @property
+    def single(self) -> bool:
+        """Whether the arithmetic is float32."""
+        return self.arithmetic == "float32"
+
+
+@dataclass(frozen=True, eq=False)
+class BlockStatistics:
+    """The function that executors map: one block's statistics for all mixtures. check: take a checksum of its rows, too."""
+
+    mixtures: tuple[Mixture, ...]
+    block_rows: int
+    hard: bool
+    arithmetic: str = "float64"
+    stamp: str = ""
+    check: bool = False
+
+    def __call__(self, block: Block) -> Partial:
+        """The partial of one block."""
+        statistics = e_step(self.mixtures, block, block_rows=self.block_rows, hard=self.hard, arithmetic=self.arithmetic)
+        checksums = np.array([checksum(block.x, block.sample_weight)], np.uint32) if self.check else NO_CHECKSUMS
+        return Partial(self.stamp, statistics, checksums)
+
+
+@dataclass(frozen=True, eq=False)
+class Caller:
+    """What the loop asks its caller, between any two blocks.
+
+    observe: told what happens. stop_requested: whether to stop. snapshot_due: whether to yield what is done of the pass; None where
+    nobody keeps states: then a deadline, too, waits for the end of the pass. clock: seconds since any moment.
+    """
+
+    observe: Observer = ignore
+    stop_requested: Callable[[], bool] = never
+    snapshot_due: Callable[[], bool] | None = None
+    clock: Callable[[], float] = time.monotonic
+
+
+class Stop(Exception):
+    """Raised inside a pass when the fit is told to stop; never leaves the loop."""
+
+    def __init__(self, outcome: Outcome, progress: Progress) -> None:
+        super().__init__()
+        self.outcome, self.progress = outcome, progress
+
+
+def one_pass(
+    problem: FitProblem, state: FitState, executor: AbstractExecutor, caller: Caller, began: float
+) -> Generator[FitState, None, Partial]:
+    """The sum over all blocks; yields states with what is done. Raises Stop where the caller, or the deadline, ends it before."""
+    function = _block_statistics(problem, state)
+    ledger = Ledger(function.stamp, problem.source.n_blocks, _done_before(problem, state, function.stamp, caller.observe))
+    pass_began = caller.clock()
+    done = [span for span, _ in ledger.held]
+    with closing(executor.map_spans(function, merge_partials, problem.source, done=done, sound=Partial.fault)) as found:
+        for one in found:
+            if not isinstance(one, Event):
+                _account(problem, state, ledger, *one)
+                caller.observe(_reading(problem, state, ledger, caller.clock() - pass_began))
+            elif one.kind != "waiting":
+                caller.observe(one)
+            outcome = _told_to_stop(problem, caller, began)
+            if outcome is not None:
+                raise Stop(outcome, Progress(ledger.stamp, ledger.held))
+            if caller.snapshot_due is not None and caller.snapshot_due():
+                yield replace(state, progress=Progress(ledger.stamp, ledger.held))
+    total = ledger.total()
+    if total is None:
+        raise DataError("Found array with 0 sample(s) while a minimum of 1 is required: the table has no rows")
+    return total
+
+
+def _block_statistics(problem: FitProblem, state: FitState) -> BlockStatistics:
+    mixtures = tuple(c.mixture for c in state.active)
+    stamp = hashlib.sha256(f"{state.passes} {problem.source.block_rows} {problem.hard} {problem.arithmetic}".encode())
+    for contender in state.active:
+        stamp.update(f"{contender.start}".encode())
+        for value in contender.mixture.to_arrays().values():
+            stamp.update(np.ascontiguousarray(value).tobytes())
+    check = not problem.source.in_memory
+    return BlockStatistics(mixtures, problem.source.block_rows, problem.hard, problem.arithmetic, stamp.hexdigest()[:16], check)
+
+
+def _done_before(problem: FitProblem, state: FitState, stamp: str, observe: Observer) -> tuple[tuple[Span, Partial], ...]:
+    """What an interrupted pass has left, where it is of this very pass. Raises CheckpointError where it cannot be of this table."""
+    if state.progress is None:
+        return ()
+    if state.progress.stamp != stamp:
+        observe(Event("warning", "the part of a pass that was saved belongs to other parameters: the pass begins anew"))
+        return ()
+    n_blocks = problem.source.n_blocks
+    for span, partial in state.progress.done:
+        blocks = None if n_blocks is None else span.last(n_blocks) - span.first
+        if blocks is None or blocks <= 0 or len(partial.checksums) not in (0, blocks):
+            raise CheckpointError(
+                f"the saved part of pass {state.passes + 1} counts blocks from {span.first} on, which this table of {n_blocks} blocks does"
+                " not have; use the commit before, or a new run folder"
+            )
+    return state.progress.done
+
+
+def _account(problem: FitProblem, state: FitState, ledger: Ledger, span: Span, partial: Partial) -> None:
+    """Count a partial once, and compare its rows with those of the pass before."""
+    if ledger.accept(span, partial):
+        return
+    expected = state.checksums[span.first : span.first + len(partial.checksums)]
+    if len(expected) != len(partial.checksums) or np.array_equal(expected, partial.checksums):
+        return
+    at = int(np.flatnonzero(expected != partial.checksums)[0])
+    found = f"block {span.first + at} had checksum {expected[at]:08x} in the pass before and has {partial.checksums[at]:08x} now"
+    raise changed_rows(problem, found)
+
+
+def changed_rows(problem: FitProblem, found: str) -> Exception:
+    """The error of rows that are not those of the pass before."""
+    if problem.source.computed:
+        return NondeterminismError(f"the rows differ from pass to pass: {found}. Persist the Dask graph, or store its rows first.")
+    return DataChangedError(f"the rows have changed since the pass before: {found}. Use a new run folder for the new rows.")
+
+
+def _reading(problem: FitProblem, state: FitState, ledger: Ledger, seconds: float) -> Event:
+    rows, number = ledger.rows, state.passes + 1
+    details = {"pass": number, "rows": rows, "of": problem.source.n_rows, "seconds": seconds}
+    return Event("reading", f"pass {number}: {rows:,} rows", details)
+
+
+def _told_to_stop(problem: FitProblem, caller: Caller, began: float) -> Outcome | None:
+    if caller.stop_requested():
+        return Outcome.INTERRUPTED
+    deadline = problem.stopping.deadline
+    late = deadline is not None and caller.snapshot_due is not None and caller.clock() - began >= deadline
+    return Outcome.DEADLINE if late else None

@@ -1,0 +1,60 @@
+"""When states are committed, and what is done when they cannot be. Floor 6.
+
+A state that ends the fit is committed at once; others as often as `every` says, and after passes more often where that costs next to
+nothing. No clock but a monotonic one is looked at, and no result depends on it.
+"""
+
+__all__ = ["Saver"]
+
+import time
+from collections.abc import Callable
+
+from streamgmm.checkpoint import Run
+from streamgmm.errors import StorageError
+from streamgmm.events import Event, ignore
+from streamgmm.state import FitState
+
+SHARE = 50  # a commit after a pass may take one of so many parts of the time
+MAX_UNSAVED = 900.0  # seconds for which a fit goes on while its commits fail
+
+
+class Saver:
+    """Commits the states of a fit to a run.
+
+    every: seconds of work that may be lost. max_unsaved: seconds for which failing commits (a full disk, a lost server) are only told
+    and tried again; then, and where the fit ends, their error is raised.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        every: float,
+        observe: Callable[[Event], None] = ignore,
+        clock: Callable[[], float] = time.monotonic,
+        max_unsaved: float = MAX_UNSAVED,
+    ) -> None:
+        self._run, self._every, self._observe, self._clock, self._max_unsaved = run, every, observe, clock, max_unsaved
+        self._tried = self._saved = clock()
+        self._cost = 0.0
+
+    def due(self) -> bool:
+        """Whether so much time has passed that a part of a pass is worth a commit."""
+        return self._clock() - self._tried >= self._every
+
+    def __call__(self, state: FitState) -> None:
+        """Commit the state if it is time. Raises StorageError as said above, RunLockedError where another process has committed."""
+        now = self._clock()
+        if state.outcome is None and now - self._tried < min(self._every, SHARE * self._cost):
+            return
+        try:
+            commit = self._run.commit(state)
+        except StorageError as error:
+            if state.outcome is not None or now - self._saved > self._max_unsaved:
+                raise
+            self._observe(Event("warning", f"not saved, the fit goes on: {error}", {"pass": state.passes}))
+        else:
+            self._saved = self._clock()
+            where = f"pass {state.passes}" if state.progress is None else f"a part of pass {state.passes + 1}"
+            self._observe(Event("commit", f"{where} is saved in commit {commit.number}", {"pass": state.passes, "commit": commit.number}))
+        self._tried = self._clock()
+        self._cost = self._tried - now
