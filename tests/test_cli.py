@@ -15,6 +15,7 @@ import zarr
 
 from streamgmm import cli_options
 from streamgmm.cli import cli
+from streamgmm.commands._durations import seconds_of
 from streamgmm.configuration import FitConfiguration
 from streamgmm.model_file import model_hash
 from tests.running import PROGRAM, UNITS, Shell, environment, spawn, survey_rows, wait_for_commit, write_store
@@ -23,7 +24,23 @@ VERBS = ("ingest", "plan", "fit", "resume", "inspect", "predict", "score", "samp
 LATER = ("update", "select", "verify", "report", "accumulate", "maximise")
 HEAVY = ("dask", "distributed", "numba", "zarr", "pandas", "sklearn", "numpy", "rich", "pydantic")
 FIT = ("-k", 3, "--init", "random", "--tol", "1e-6", "--missing", "skip", "--block-rows", 512, "--executor", "serial")
-SLOW_FIT = ("-k", 6, "--init", "random", "--tol", 0, "--max-iter", 20, "--missing", "skip", "--block-rows", 4096, "--json")
+SLOW_FIT = (
+    "-k",
+    6,
+    "--init",
+    "random",
+    "--tol",
+    0,
+    "--max-iter",
+    20,
+    "--missing",
+    "skip",
+    "--block-rows",
+    4096,
+    "--checkpoint-every",
+    "0.02s",
+    "--json",
+)
 
 
 @pytest.fixture
@@ -94,7 +111,10 @@ def test_options_offer_what_the_configuration_takes():
         if choices:
             assert offered[name].metavar == "|".join(choices), name
         if not field.is_required() and field.default is not None:
-            assert type(field.default)(offered[name].default) == field.default, name
+            offered_value = (
+                seconds_of(offered[name].default) if offered[name].metavar == "TIME" else type(field.default)(offered[name].default)
+            )
+            assert offered_value == field.default, name
 
 
 def test_the_command_is_a_command_of_dask_too():
@@ -258,7 +278,7 @@ def test_killed_in_mid_fit_the_same_command_ends_with_the_same_bits(large, tmp_p
     store, expected = large
     run = tmp_path / "run"
     process = spawn("fit", store, "--run", run, *SLOW_FIT)
-    wait_for_commit(run, 3, process)
+    wait_for_commit(run, 30, process)
     process.kill()
     process.communicate()
     assert process.returncode == -signal.SIGKILL

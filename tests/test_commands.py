@@ -76,7 +76,8 @@ def test_a_run_holds_its_record_commits_events_and_model(finished):
     _, run, facts = finished
     assert {path.name for path in run.iterdir()} == {"run.json", "commits", "events.jsonl", "model.zarr", "lock"}
     kinds = [json.loads(line)["kind"] for line in (run / "events.jsonl").read_text().splitlines()]
-    assert kinds.count("pass") == kinds.count("commit") == facts["passes"]
+    assert kinds.count("pass") == facts["passes"]
+    assert 1 <= kinds.count("commit") <= facts["passes"]
     assert kinds[-1] == "finish"
 
 
@@ -177,7 +178,7 @@ def test_resume_needs_no_options_but_those_that_may_change(store, tmp_path):
     resumed = commands.resume(run, max_iter=50, tol=1e-4)
     assert resumed["outcome"] == "converged"
     assert resumed["features"] == ["pm_ra", "mag"]
-    with pytest.raises(ConfigError, match="seed of a run cannot change; max_iter, tol, deadline can"):
+    with pytest.raises(ConfigError, match="seed of a run cannot change; max_iter, tol, deadline, checkpoint_every can"):
         commands.resume(run, seed=3)
 
 
@@ -204,7 +205,7 @@ def test_a_relative_store_is_found_from_elsewhere(store, tmp_path, monkeypatch):
 
 def test_deadline_saves_and_the_rest_follows(finished, store, tmp_path):
     facts = commands.fit(store, tmp_path / "run", **FIT, deadline=1e-9)
-    assert (facts["outcome"], facts["passes"]) == ("deadline", 1)
+    assert (facts["outcome"], facts["passes"]) == ("deadline", 0)
     assert commands.fit(store, tmp_path / "run", **FIT)["hash"] == finished[2]["hash"]
 
 
