@@ -74,3 +74,14 @@ def wait_for_commit(run, number, process, seconds=60.0):
     while not path.exists() and process.poll() is None:
         assert time.monotonic() < until, f"no commit {number} in {run}"
         time.sleep(0.01)
+
+
+def wait_for_passes(run, number, process, seconds=60.0):
+    """Until a run has committed a state after so many passes, or its process has ended."""
+    log, until = Path(run) / "events.jsonl", time.monotonic() + seconds
+    while process.poll() is None:
+        events = [json.loads(line) for line in log.read_text().splitlines()[:-1]] if log.exists() else []
+        if any(event["kind"] == "commit" and event["pass"] >= number for event in events):
+            return
+        assert time.monotonic() < until, f"no commit of pass {number} in {run}"
+        time.sleep(0.01)

@@ -18,7 +18,7 @@ from streamgmm.cli import cli
 from streamgmm.commands._durations import seconds_of
 from streamgmm.configuration import FitConfiguration
 from streamgmm.model_file import model_hash
-from tests.running import PROGRAM, UNITS, Shell, environment, spawn, survey_rows, wait_for_commit, write_store
+from tests.running import PROGRAM, UNITS, Shell, environment, spawn, survey_rows, wait_for_commit, wait_for_passes, write_store
 
 VERBS = ("ingest", "plan", "fit", "resume", "inspect", "predict", "score", "sample", "doctor", "quickstart")
 LATER = ("update", "select", "verify", "report", "accumulate", "maximise")
@@ -278,7 +278,7 @@ def test_killed_in_mid_fit_the_same_command_ends_with_the_same_bits(large, tmp_p
     store, expected = large
     run = tmp_path / "run"
     process = spawn("fit", store, "--run", run, *SLOW_FIT)
-    wait_for_commit(run, 30, process)
+    wait_for_passes(run, 2, process)
     process.kill()
     process.communicate()
     assert process.returncode == -signal.SIGKILL
