@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import click
 
 from streamgmm.cli_options import Verbs, count_of, fit_options, names_option, output_options, place_options, table_options
+from streamgmm.signals import leave_at_once
 
 EXIT_CODES = """\b
 Exit codes:
@@ -28,7 +29,16 @@ Exit codes:
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line and leave with its exit code."""
+    """Run the command line and leave with its exit code. A program of its own, it waits for no thread when it was stopped or failed."""
+    try:
+        _main(arguments)
+    except SystemExit as leaving:
+        if arguments is None and leaving.code not in (0, None):
+            leave_at_once(leaving.code)
+        raise
+
+
+def _main(arguments: Sequence[str] | None) -> NoReturn:
     given = list(sys.argv[1:] if arguments is None else arguments)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

@@ -4,15 +4,16 @@ The handler only sets a flag (and says so); the fit keeps its newest commit and 
 harms no commit.
 """
 
-__all__ = ["StopRequest", "leaving_on_term"]
+__all__ = ["StopRequest", "leave_at_once", "leaving_on_term"]
 
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
-from typing import Any, Self, final
+from typing import Any, NoReturn, Self, final
 
 NAMES = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1")
 
@@ -47,6 +48,14 @@ class StopRequest:
             os._exit(128 + number)
         self._asked = True
         self._say(f"{signal.Signals(number).name}: stopping; a second signal leaves at once")
+
+
+def leave_at_once(code: str | int | None) -> NoReturn:
+    """End this process with its streams flushed, whatever its threads are at: a long block, or a server that does not answer."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code if isinstance(code, int) else 1)
 
 
 @contextlib.contextmanager

@@ -10,11 +10,14 @@ import subprocess
 import sys
 from typing import get_args
 
+import numpy as np
 import pytest
 import zarr
 
 from streamgmm import cli_options
+from streamgmm.checkpoint import Run
 from streamgmm.cli import cli
+from streamgmm.column_store import ColumnStoreWriter
 from streamgmm.commands._durations import seconds_of
 from streamgmm.configuration import FitConfiguration
 from streamgmm.model_file import model_hash
@@ -353,3 +356,31 @@ def test_a_scheduler_and_its_file(finished, tmp_path):
     finally:
         cluster.stdin.close()
         cluster.wait(timeout=60)
+
+
+def test_a_stop_does_not_wait_for_a_long_block(tmp_path):
+    """Promise P27: a signal inside a task that takes minutes saves and leaves within seconds."""
+    code = (
+        "import sys, time\n"
+        "from streamgmm.components._gaussian import AbstractGaussian\n"
+        "inner = AbstractGaussian.accumulate\n"
+        "def slow(self, x, *given, **named):\n"
+        "    time.sleep(600 if x[0, 0] > 0.5 else 0)\n"
+        "    return inner(self, x, *given, **named)\n"
+        "AbstractGaussian.accumulate = slow\n"
+        "from streamgmm.cli import main\n"
+        "main()\n"
+    )
+    x = np.linspace(0, 1, 4000).reshape(-1, 1) + np.zeros(2)
+    with ColumnStoreWriter(tmp_path / "s.zarr", {"a": np.dtype("f8"), "b": np.dtype("f8")}) as writer:
+        writer.append({"a": x[:, 0], "b": x[:, 1]})
+    command = [sys.executable, "-c", code, "fit", tmp_path / "s.zarr", "--run", tmp_path / "run", "-k", "2", "--block-rows", "500"]
+    process = subprocess.Popen(
+        [*map(str, command), "--checkpoint-every", "0.01s"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
+    )
+    wait_for_commit(tmp_path / "run", 2, process)
+    process.send_signal(signal.SIGTERM)
+    _out, err = process.communicate(timeout=60)  # a deadline against a hang: the blocks would take ten minutes each
+    assert process.returncode == 75, err
+    assert b"saved; start again to go on" in err
+    assert Run(tmp_path / "run").latest().state.progress.done

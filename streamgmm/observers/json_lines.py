@@ -6,6 +6,7 @@ be cut or deleted at any time. The only times that a run folder holds are here.
 
 __all__ = ["JsonLines"]
 
+import contextlib
 import json
 import math
 import os
@@ -15,7 +16,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO, final
 
-from streamgmm.errors import StorageError
 from streamgmm.events import Event
 from streamgmm.observers.base import SECONDS_BETWEEN, AbstractObserver
 from streamgmm.wording import strict_values
@@ -23,7 +23,10 @@ from streamgmm.wording import strict_values
 
 @final
 class JsonLines(AbstractObserver):
-    """Appends to a file, opened at the first event, or to an open stream. Within a pass at most one line every ten seconds."""
+    """Appends to a file, opened at the first event, or to an open stream. Within a pass at most one line every ten seconds.
+
+    A log that cannot be written (a full disk) does not end a fit: the next line that can be says how many are missing.
+    """
 
     name = "json_lines"
 
@@ -32,21 +35,26 @@ class JsonLines(AbstractObserver):
         self._stream = None if isinstance(target, str | os.PathLike) else target
         self._clock = clock
         self._last = -math.inf
+        self._lost = 0
 
     def __call__(self, event: Event) -> None:
-        """See the base class. Raises StorageError where the file cannot be written."""
+        """See the base class. Raises OSError where an open stream cannot be written."""
         now = self._clock()
         if event.kind == "reading" and abs(now - self._last) < SECONDS_BETWEEN:
             return
         self._last = now
-        line = json.dumps(_record(event, now), allow_nan=False, ensure_ascii=True)
+        line = json.dumps({**_record(event, now), **({"lost": self._lost} if self._lost else {})}, allow_nan=False, ensure_ascii=True)
         try:
             stream = self._open()
             stream.write(line + "\n")
             stream.flush()
-        except OSError as error:
-            where = self._path or "events"
-            raise StorageError(f"cannot write {where}: {error.strerror or error}; make room or choose another place") from error
+        except OSError:
+            if self._path is None:
+                raise
+            self._lost += 1
+            self._abandon()
+        else:
+            self._lost = 0
 
     def _open(self) -> TextIO:
         if self._stream is None:
@@ -55,6 +63,13 @@ class JsonLines(AbstractObserver):
             if _ends_in_mid_line(self._path):
                 self._stream.write("\n")
         return self._stream
+
+    def _abandon(self) -> None:
+        """Let go of a file that failed; what its buffer holds is lost."""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            with contextlib.suppress(OSError):
+                stream.close()
 
     def close(self) -> None:
         """Close the file that was opened here."""

@@ -4,9 +4,6 @@ import io
 import json
 import math
 
-import pytest
-
-from streamgmm.errors import StorageError
 from streamgmm.events import Event
 from streamgmm.observers.json_lines import JsonLines
 
@@ -79,6 +76,14 @@ def test_a_clock_that_jumps_back_stops_nothing():
     assert len(stream.getvalue().splitlines()) == 2
 
 
-def test_a_file_that_cannot_be_written_is_a_storage_error(tmp_path):
-    with pytest.raises(StorageError, match=r"cannot write .*events\.jsonl"):
-        JsonLines(tmp_path / "nowhere" / "events.jsonl")(Event("start", "x"))
+def test_lines_that_cannot_be_written_are_counted_and_end_nothing(tmp_path):
+    """Promise P17: a full disk must not end a fit because of its log."""
+    path = tmp_path / "later" / "events.jsonl"
+    with JsonLines(path) as log:
+        for number in range(3):
+            log(Event("pass", f"pass {number}"))
+        path.parent.mkdir()
+        log(Event("pass", "pass 3"))
+        log(Event("pass", "pass 4"))
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [(line["message"], line.get("lost")) for line in lines] == [("pass 3", 3), ("pass 4", None)]
