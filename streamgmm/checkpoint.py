@@ -67,6 +67,7 @@ class Run:
         self.events_path = self.folder / "events.jsonl"
         self.remarks: Sequence[Event] = ()
         self._last: Commit | None = None
+        self._identity = ""  # SHA-256 of run.json: what its commits name as their run
         self._top: int | None = None  # the highest number that this process knows of
 
     # ---- lock --------------------------------------------------------------------------------------------------------
@@ -101,11 +102,16 @@ class Run:
         return RECORD in self.storage.names("")
 
     def start(self, record: Mapping[str, Any]) -> None:
-        """Write run.json once; strict JSON."""
+        """Write run.json once; strict JSON. Raises CheckpointError where commits of a run are there whose run.json is not."""
+        if self.numbers():
+            raise CheckpointError(
+                f"{self.folder} holds commits, but not the {RECORD} that they belong to; put it back, or use a new folder"
+            )
         content = {"format": FORMAT, "format_version": FORMAT_VERSION, **record}
         raw = json.dumps(content, indent=1, sort_keys=True, allow_nan=False).encode()
         with self._taken(RECORD):
             self.storage.create(RECORD, raw)
+        self._identity, self._top = hashlib.sha256(raw).hexdigest(), max(self._used(), default=0)
 
     def record(self) -> dict[str, Any]:
         """run.json. Raises CheckpointError where there is none or it is not ours."""
@@ -124,13 +130,6 @@ class Run:
             reads = f"this release reads up to {FORMAT_VERSION}"
             raise CheckpointVersionError(f"{path}: format version {version!r}, {reads}; upgrade streamgmm")
         return found
-
-    def _identity(self) -> str:
-        """SHA-256 of run.json: what its commits name as their run."""
-        try:
-            return hashlib.sha256(self.storage.read(RECORD)).hexdigest()
-        except FileNotFoundError:
-            return ""
 
     def check_same(self, record: Mapping[str, Any], may_change: tuple[str, ...], defaults: Mapping[str, Any] | None = None) -> None:
         """Refuse a configuration or data that differ from run.json's. Raises RunMismatchError or DataChangedError naming each key.
@@ -165,7 +164,7 @@ class Run:
             self.latest()
         last, top = self._last, self._top or 0
         parent, parent_number = (last.record_hash, last.number) if last is not None else ("", 0)
-        raw, made = pack(state, Link(top + 1, parent, parent_number, self._identity(), self.storage.writer))
+        raw, made = pack(state, Link(top + 1, parent, parent_number, self._identity, self.storage.writer))
         self._refuse_newer(top)
         try:
             with self._taken(_name(made.number)):
@@ -254,22 +253,23 @@ class Run:
         """
         good: list[Commit] = []
         faults: list[Fault] = []
-        run = self._identity()
+        self._identity = self._hash_of_record()
         for number in reversed(self.numbers()):
             if len(good) == most:
                 break
             try:
-                good.append(self._verified(number, run))
+                good.append(self._verified(number))
             except (CheckpointVersionError, SecurityError):
                 raise
             except (CheckpointError, FileNotFoundError) as error:
                 faults.append(Fault(number, _name(number), str(error)))
         return good, faults
 
-    def _verified(self, number: int, run: str) -> Commit:
+    def _verified(self, number: int) -> Commit:
         commit = unpack(self.storage.read(_name(number)), number)
-        if commit.link.run not in ("", run):
-            raise CheckpointCorruptError(f"it belongs to another run: its run.json has SHA-256 {commit.link.run[:12]}, this one {run[:12]}")
+        own, found = self._identity, commit.link.run
+        if found not in ("", own):
+            raise CheckpointCorruptError(f"it belongs to another run: its run.json has SHA-256 {found[:12]}, this one {own[:12] or 'none'}")
         return commit
 
     def check_chain(self, newest_first: Sequence[Commit]) -> list[str]:
@@ -288,6 +288,12 @@ class Run:
             if lost:
                 missing.append(f"commit {lost[0]} of {self.folder} is missing, between {older.number} and {child.number}, which are whole")
         return missing
+
+    def _hash_of_record(self) -> str:
+        try:
+            return hashlib.sha256(self.storage.read(RECORD)).hexdigest()
+        except FileNotFoundError:
+            return ""
 
     def numbers(self) -> list[int]:
         """Numbers of the commits that are there, verified or not."""

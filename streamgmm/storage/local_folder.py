@@ -11,7 +11,7 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import final
 
@@ -62,6 +62,8 @@ class LocalFolder(AbstractStorage):
 
     def close(self) -> None:
         """See the base class."""
+        if self._lock.held:
+            self._give_up_reserve()
         self._lock.release()
 
     @property
@@ -151,24 +153,27 @@ class LocalFolder(AbstractStorage):
     def create(self, name: str, content: bytes) -> None:
         """See the base class. On a full disk the reserve is given up, once."""
         path = self.path / name
+        with storage_errors(path, needed=len(content), free=self._disk.free, pass_on=(FileExistsError,)):
+            self._with_room(lambda: self._publish(path, content))
+            self._with_room(lambda: self._sync_folder(path.parent))
+
+    def _with_room(self, action: Callable[[], None]) -> None:
         try:
-            self._publish(path, content)
+            action()
         except OSError as error:
             if error.errno not in FULL or not self._give_up_reserve():
                 raise
-            self._publish(path, content)
+            action()
 
     def _publish(self, path: Path, content: bytes) -> None:
         pending = self._hidden(path)
-        with storage_errors(path, needed=len(content), free=self._disk.free, pass_on=(FileExistsError,)):
-            try:
-                with self._opened(self._disk.create(pending)) as descriptor:
-                    self._write_all(descriptor, content)
-                    self._disk.sync(descriptor)
-                self._disk.link(pending, path)
-            finally:
-                self._drop(pending)
-            self._sync_folder(path.parent)
+        try:
+            with self._opened(self._disk.create(pending)) as descriptor:
+                self._write_all(descriptor, content)
+                self._disk.sync(descriptor)
+            self._disk.link(pending, path)
+        finally:
+            self._drop(pending)
 
     def _write_all(self, descriptor: int, content: bytes) -> None:
         rest = memoryview(content)
