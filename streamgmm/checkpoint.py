@@ -1,32 +1,25 @@
-"""A run on disk: configuration, commits, events, lock, model. Floor 5.
+"""A run on disk: configuration, commits, events, lock, model. Floor 6.
 
-A commit is one immutable zip (a Zarr v3 group and a JSON record with the parent's hash and the SHA-256 of every member) under a
-name that is used once. It is written beside its place, synced, and published by an exclusive link; then the folder is synced. There
-is no pointer to the latest commit: the newest one that verifies wins, broken ones are reported and stepped over.
+A commit is one immutable file (commit_file.py) under a number that is used once, published by an exclusive create (storage/). There is
+no pointer to the latest commit: the newest one that verifies wins, broken ones are reported and set aside. Each commit names its
+parent, so that two histories in one folder are found. The lock is a courtesy; the exclusive create of the next number is the fence.
 """
 
-__all__ = ["COMMITS_KEPT", "Commit", "Run"]
+__all__ = ["COMMITS_KEPT", "Commit", "Fault", "Run"]
 
 import contextlib
 import hashlib
-import io
 import json
 import os
 import re
 import shutil
-import socket
-import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-import zarr
-from zarr.storage import MemoryStore
-
-from streamgmm.arrays import FloatArray
+from streamgmm.commit_file import FORMAT, FORMAT_VERSION, Commit, Link, pack, sealed, unpack
 from streamgmm.errors import (
     CheckpointCorruptError,
     CheckpointError,
@@ -35,109 +28,101 @@ from streamgmm.errors import (
     RunLockedError,
     RunMismatchError,
     SecurityError,
+    StreamGMMError,
 )
 from streamgmm.events import Event, ignore
+from streamgmm.open_storage import open_storage
 from streamgmm.pending_folder import storage_errors
 from streamgmm.state import FitState
-from streamgmm.strict_zarr import MAX_MEMBER_BYTES, read_group, strict_json
+from streamgmm.storage.base import AbstractStorage
+from streamgmm.strict_zarr import strict_json
 
-try:
-    import fcntl
-except ImportError:  # pragma: no cover  (not on Windows: there the exclusive link alone guards)
-    fcntl = None  # type: ignore[assignment]
-
-FORMAT = "streamgmm-run"
-FORMAT_VERSION = 1
 COMMITS_KEPT = 3
-EPOCH = (1980, 1, 1, 0, 0, 0)  # the date of every zip entry: equal states have equal bytes
-COMMIT_NAME = re.compile(r"(\d{6})\.zip")
+FOLDER = "commits"
+RECORD = "run.json"
+COMMIT_NAME = re.compile(r"(\d{6,})\.zip")
+NUMBERED = re.compile(r"(\d{6,})\.(?:zip|broken)")
 
 
-@dataclass(frozen=True, eq=False)
-class Commit:
-    """A verified commit: its number, the hash of its record and the state it holds."""
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with one commit."""
 
     number: int
-    record_hash: str
-    state: FitState
+    name: str
+    said: str
 
 
 class Run:
-    """A folder that owns one fit. Use as a context manager: it holds the run's lock."""
+    """A folder or a URL that owns one fit. Use as a context manager: it holds the run's lock.
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.folder = Path(folder)
-        self.commits = self.folder / "commits"
+    remarks: what opening had to say, for the observer.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str] | AbstractStorage) -> None:
+        self.storage = folder if isinstance(folder, AbstractStorage) else open_storage(folder, (FOLDER,))
+        self.folder = Path(self.storage.describe())
+        self.commits = self.folder / FOLDER
         self.model_path = self.folder / "model.zarr"
         self.events_path = self.folder / "events.jsonl"
-        self._lock: io.TextIOWrapper | None = None
+        self.remarks: Sequence[Event] = ()
         self._last: Commit | None = None
+        self._identity = ""  # SHA-256 of run.json: what its commits name as their run
+        self._top: int | None = None  # the highest number that this process knows of
 
     # ---- lock --------------------------------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
-        with storage_errors(self.folder):
-            self.commits.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._lock = (self.folder / "lock").open("a+", encoding="utf-8")
-        if fcntl is not None:
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                self._lock.seek(0)
-                owner, since = self._lock.read().strip() or "another process", _changed_at(self._lock)
-                self._lock.close()
-                raise RunLockedError(f"the run in {self.folder} is in use by {owner} since {since}; wait for it or stop it") from None
-        self._lock.truncate(0)
-        self._lock.write(f"process {os.getpid()} on {socket.gethostname()}")
-        self._lock.flush()
-        self._remove_leftovers()
+        self.remarks = self.storage.open()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
-
-    def _remove_leftovers(self) -> None:
-        for path in self.commits.glob(".pending-*"):
-            with contextlib.suppress(OSError):
-                path.unlink()
+        self.storage.close()
 
     def clear(self) -> None:
         """Delete what an earlier fit left here, run.json last: killed in between, it is still a run that can be cleared again.
 
         Only with the lock held.
         """
-        assert self._lock is not None
-        with storage_errors(self.folder):
-            for path in self.commits.iterdir():
-                path.unlink()
-            if self.model_path.exists():
+        assert self.storage.is_open
+        for name in self.storage.names(FOLDER):
+            self.storage.remove(f"{FOLDER}/{name}")
+        if self.model_path.exists():
+            with storage_errors(self.folder, "clear"):
                 shutil.rmtree(self.model_path)
-            for path in (self.events_path, self.folder / "run.json"):
-                path.unlink(missing_ok=True)
-            _sync_folder(self.folder)
-        self._last = None
+        for name in (self.events_path.name, RECORD):
+            self.storage.remove(name)
+        self._last = self._top = None
 
     # ---- run.json ----------------------------------------------------------------------------------------------------
 
     @property
     def exists(self) -> bool:
         """Whether a fit was started here."""
-        return (self.folder / "run.json").is_file()
+        return RECORD in self.storage.names("")
 
     def start(self, record: Mapping[str, Any]) -> None:
-        """Write run.json once; strict JSON."""
+        """Write run.json once; strict JSON. Raises CheckpointError where commits of a run are there whose run.json is not."""
+        if self.numbers():
+            raise CheckpointError(
+                f"{self.folder} holds commits, but not the {RECORD} that they belong to; put it back, or use a new folder"
+            )
         content = {"format": FORMAT, "format_version": FORMAT_VERSION, **record}
         raw = json.dumps(content, indent=1, sort_keys=True, allow_nan=False).encode()
-        self._publish(self.folder / "run.json", raw)
+        with self._taken(RECORD):
+            self.storage.create(RECORD, raw)
+        self._identity, self._top = hashlib.sha256(raw).hexdigest(), max(self._used(), default=0)
 
     def record(self) -> dict[str, Any]:
         """run.json. Raises CheckpointError where there is none or it is not ours."""
-        path = self.folder / "run.json"
-        if not path.is_file():
-            raise CheckpointError(f"no run in {self.folder}: looked for {path.name}; start one with streamgmm fit --run {self.folder}")
-        found = strict_json(path.read_bytes(), str(path))
+        path = f"{self.folder}/{RECORD}"
+        try:
+            raw = self.storage.read(RECORD)
+        except FileNotFoundError:
+            raise CheckpointError(
+                f"no run in {self.folder}: looked for {RECORD}; start one with streamgmm fit --run {self.folder}"
+            ) from None
+        found = strict_json(raw, path)
         if not isinstance(found, dict) or found.get("format") != FORMAT:
             raise CheckpointError(f"{path} is not a streamgmm file")
         if not isinstance(found.get("format_version"), int) or found["format_version"] > FORMAT_VERSION:
@@ -168,85 +153,165 @@ class Run:
                 f" {', '.join(may_change)} may change."
             )
 
-    # ---- commits -----------------------------------------------------------------------------------------------------
+    # ---- writing commits ---------------------------------------------------------------------------------------------
 
     def commit(self, state: FitState) -> Commit:
-        """Write the state as the next commit and drop commits older than the third newest verified one."""
-        number = (self.numbers() or [0])[-1] + 1
-        parent = self._last.record_hash if self._last is not None else ""
-        raw, record_hash = _pack(state, number, parent)
-        self._publish(self.commits / f"{number:06d}.zip", raw)
-        self._last = Commit(number, record_hash, state)
-        for old in self.numbers()[:-COMMITS_KEPT]:
-            with contextlib.suppress(OSError):
-                (self.commits / f"{old:06d}.zip").unlink()
-        return self._last
+        """Write the state as the next commit; then drop commits older than the third newest one that verifies.
+
+        Raises RunLockedError (another process wrote since), StorageError (nothing was saved; the commits before are untouched).
+        """
+        if self._top is None:
+            self.latest()
+        last, top = self._last, self._top or 0
+        parent, parent_number = (last.record_hash, last.number) if last is not None else ("", 0)
+        raw, made = pack(state, Link(top + 1, parent, parent_number, self._identity, self.storage.writer))
+        self._refuse_newer(top)
+        try:
+            with self._taken(_name(made.number)):
+                self.storage.create(_name(made.number), raw)
+        except BaseException:
+            self._adopt(raw, made)
+            raise
+        self._last, self._top = made, made.number
+        self._withdraw_if_stale(made.number)
+        self._clean_up()
+        self.storage.reserve(2 * len(raw))
+        return made
+
+    def _refuse_newer(self, top: int) -> None:
+        """A process that was frozen while another went on must not write, whatever numbers were cleaned up meanwhile."""
+        newest = max(self._used(), default=0)
+        if newest > top:
+            raise RunLockedError(
+                f"the run in {self.folder} has commit {newest}, which another process wrote after this one's {top}; this one stops"
+            )
+
+    def _withdraw_if_stale(self, number: int) -> None:
+        try:
+            self._refuse_newer(number)
+        except RunLockedError:
+            self.storage.remove(_name(number))
+            raise
+
+    def _adopt(self, raw: bytes, made: Commit) -> None:
+        """After a failure: what stands under the number all the same is what the next commit follows."""
+        with contextlib.suppress(OSError, StreamGMMError):
+            if self.storage.read(_name(made.number)) == raw:
+                self._last, self._top = made, made.number
+
+    def _clean_up(self) -> None:
+        """Oldest first, so that whatever ends it leaves the newest."""
+        with contextlib.suppress(OSError):
+            numbers = self.numbers()
+            if len(numbers) > COMMITS_KEPT:
+                good = [number for number in reversed(numbers) if self._is_whole(number)][:COMMITS_KEPT]
+                for number in numbers if len(good) == COMMITS_KEPT else ():
+                    if number < good[-1]:
+                        self.storage.remove(_name(number))
+
+    def _is_whole(self, number: int) -> bool:
+        """Whether a commit's bytes are those that were written; the numbers in them were looked at when it was made or read."""
+        try:
+            raw = self.storage.read(_name(number))
+            return sealed(raw) or bool(unpack(raw, number))
+        except (StreamGMMError, FileNotFoundError):
+            return False
+
+    @contextlib.contextmanager
+    def _taken(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except FileExistsError:
+            raise RunLockedError(f"{self.folder}/{name} was written by another process meanwhile; this one stops") from None
+
+    # ---- reading commits ---------------------------------------------------------------------------------------------
 
     def latest(self, observe: Callable[[Event], None] = ignore) -> Commit | None:
-        """The newest commit that verifies; broken ones are reported. None where there is none at all.
+        """The newest commit that verifies; broken ones are reported, and set aside where the lock is held. None where there is none.
 
-        Raises CheckpointCorruptError where there are commits and none verifies.
+        Raises CheckpointCorruptError where there are commits and none verifies, CheckpointError where they tell two histories.
         """
-        faults: dict[Path, str] = {}
+        good, faults = self.examine(COMMITS_KEPT)
+        if faults and not good:  # they keep their names: a run of which nothing is left must not look like a new one
+            listed = "; ".join(f"{fault.name}: {fault.said}" for fault in faults)
+            raise CheckpointCorruptError(f"no commit of {self.folder} verifies: {listed}. Start again in a new run folder.")
+        for fault in faults:
+            said = f"commit {self.folder}/{fault.name} is broken and stepped over: {fault.said}"
+            observe(Event("warning", said, {"commit": fault.number}))
+        for missing in self.check_chain(good):
+            observe(Event("warning", missing, {}))
+        if self.storage.is_open:
+            self._set_aside(faults)
+        self._top = max(self._used(), default=0)
+        self._last = good[0] if good else None
+        return self._last
+
+    def examine(self, most: int) -> tuple[list[Commit], list[Fault]]:
+        """The newest commits that verify, at most so many, the newest first; and what is wrong with those between them.
+
+        Raises CheckpointVersionError, SecurityError, StorageError.
+        """
+        good: list[Commit] = []
+        faults: list[Fault] = []
+        self._identity = self._hash_of_record()
         for number in reversed(self.numbers()):
-            path = self.commits / f"{number:06d}.zip"
+            if len(good) == most:
+                break
             try:
-                self._last = _unpack(path, number)
+                good.append(self._verified(number))
             except (CheckpointVersionError, SecurityError):
                 raise
-            except (CheckpointError, OSError) as error:
-                faults[path] = f"{path.name}: {error}"
-                observe(Event("warning", f"commit {path} is broken and stepped over: {error}", {"commit": number}))
-            else:
-                self._set_aside(faults)
-                return self._last
-        if faults:  # they keep their names: a run of which nothing is left must not look like a new one
-            listed = "; ".join(faults.values())
-            raise CheckpointCorruptError(f"no commit of {self.folder} verifies: {listed}. Start again in a new run folder.")
-        return None
+            except (CheckpointError, FileNotFoundError) as error:
+                faults.append(Fault(number, _name(number), str(error)))
+        return good, faults
+
+    def _verified(self, number: int) -> Commit:
+        commit = unpack(self.storage.read(_name(number)), number)
+        own, found = self._identity, commit.link.run
+        if found not in ("", own):
+            raise CheckpointCorruptError(f"it belongs to another run: its run.json has SHA-256 {found[:12]}, this one {own[:12] or 'none'}")
+        return commit
+
+    def check_chain(self, newest_first: Sequence[Commit]) -> list[str]:
+        """What is missing between commits, in words. Raises CheckpointError where two of them tell different histories."""
+        missing = []
+        used = set(self._used())
+        for child, older in pairwise(newest_first):
+            link = child.link
+            if link.parent_number < older.number or (link.parent_number == older.number and link.parent != older.record_hash):
+                raise CheckpointError(
+                    f"{self.folder} holds two histories: {_name(child.number)} follows commit {link.parent_number}"
+                    f" ({link.parent[:12] or 'none'}), but {_name(older.number)} is {older.record_hash[:12]} and follows commit"
+                    f" {older.link.parent_number} ({older.link.parent[:12] or 'none'}); move one of the two files away, and resume"
+                )
+            lost = [number for number in range(older.number + 1, child.number) if number not in used]
+            if lost:
+                missing.append(f"commit {lost[0]} of {self.folder} is missing, between {older.number} and {child.number}, which are whole")
+        return missing
+
+    def _hash_of_record(self) -> str:
+        try:
+            return hashlib.sha256(self.storage.read(RECORD)).hexdigest()
+        except FileNotFoundError:
+            return ""
 
     def numbers(self) -> list[int]:
         """Numbers of the commits that are there, verified or not."""
-        if not self.commits.is_dir():
-            return []
-        return sorted(int(match[1]) for entry in self.commits.iterdir() if (match := COMMIT_NAME.fullmatch(entry.name)))
+        return sorted(int(match[1]) for name in self.storage.names(FOLDER) if (match := COMMIT_NAME.fullmatch(name)))
 
-    def _set_aside(self, broken: Iterable[Path]) -> None:
+    def _used(self) -> list[int]:
+        """Numbers that no commit may take any more, those of broken ones included."""
+        return [int(match[1]) for name in self.storage.names(FOLDER) if (match := NUMBERED.fullmatch(name))]
+
+    def _set_aside(self, broken: Iterable[Fault]) -> None:
         """Broken commits keep their bytes under another name, where they do not count among the good ones that are kept."""
-        for path in broken if self._lock is not None else ():
+        for fault in broken:
             with contextlib.suppress(OSError):
-                path.rename(path.with_suffix(".broken"))
-
-    def _publish(self, target: Path, raw: bytes) -> None:
-        """Write, sync, link under a name that nobody has, sync the folder: all or nothing, whoever else tries."""
-        pending = target.with_name(f".pending-{os.getpid()}-{target.name}")
-        with storage_errors(target):
-            try:
-                with pending.open("wb") as file:
-                    file.write(raw)
-                    file.flush()
-                    os.fsync(file.fileno())
-                try:
-                    os.link(pending, target)
-                except FileExistsError:
-                    raise RunLockedError(f"{target} was written by another process meanwhile; this one stops") from None
-            finally:
-                with contextlib.suppress(OSError):
-                    pending.unlink()
-            _sync_folder(target.parent)
+                self.storage.rename(fault.name, fault.name.removesuffix(".zip") + ".broken")
 
 
-def _changed_at(file: io.TextIOWrapper) -> str:
-    """When the owner of a lock wrote its name, for people to read; nothing is decided by it."""
-    return datetime.fromtimestamp(os.fstat(file.fileno()).st_mtime, UTC).isoformat(sep=" ", timespec="seconds")
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _name(number: int) -> str:
+    return f"{FOLDER}/{number:06d}.zip"
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -257,76 +322,3 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = list(value) if isinstance(value, tuple) else value
     return flat
-
-
-def _pack(state: FitState, number: int, parent: str) -> tuple[bytes, str]:
-    arrays, described = state.to_record()
-    members = _group_members(arrays)
-    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(members.items())}
-    record = {"format": FORMAT, "format_version": FORMAT_VERSION, "number": number, "parent": parent, "state": described, "sha256": hashes}
-    raw = json.dumps(record, indent=1, sort_keys=True, allow_nan=False).encode()
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for name, content in sorted({**members, "record.json": raw}.items()):
-            archive.writestr(zipfile.ZipInfo(name, EPOCH), content)
-    return buffer.getvalue(), hashlib.sha256(raw).hexdigest()
-
-
-def _group_members(arrays: Mapping[str, FloatArray]) -> dict[str, bytes]:
-    held: dict[str, Any] = {}
-    group = zarr.create_group(MemoryStore(held), zarr_format=3)
-    with zarr.config.set({"array.write_empty_chunks": True}):
-        for name, value in arrays.items():
-            chunks = tuple(max(n, 1) for n in value.shape)
-            array = group.create_array(name, shape=value.shape, dtype="float64", chunks=chunks, compressors=None)
-            array[...] = value
-    return {name: content.to_bytes() for name, content in held.items()}
-
-
-def _unpack(path: Path, number: int) -> Commit:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return _read_commit(archive, number)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, UnicodeDecodeError) as error:
-        if isinstance(error, CheckpointError):
-            raise
-        raise CheckpointCorruptError(f"not a whole zip file ({error})") from error
-
-
-def _read_commit(archive: zipfile.ZipFile, number: int) -> Commit:
-    entries = archive.infolist()
-    names = [entry.filename for entry in entries]
-    for name in names:
-        if name.startswith("/") or "\\" in name or ".." in name.split("/"):
-            raise SecurityError(f"{archive.filename}: member {name!r} would lie outside of the commit; do not use this run")
-    if len(set(names)) != len(names) or any(entry.file_size > MAX_MEMBER_BYTES for entry in entries):
-        raise CheckpointCorruptError("members stand twice or are too large")
-    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-        raise CheckpointCorruptError("its members are compressed, which streamgmm does not write")
-    if "record.json" not in names:
-        raise CheckpointError("not a streamgmm file: it holds no record.json")
-    raw = archive.read("record.json")
-    record = _checked_record(strict_json(raw, "record.json"), number)
-    hashes: Mapping[str, str] = record["sha256"]
-    if set(hashes) != set(names) - {"record.json"}:
-        raise CheckpointCorruptError("its members are not those of its record")
-    for name, expected in hashes.items():
-        found = hashlib.sha256(archive.read(name)).hexdigest()
-        if found != expected:
-            raise CheckpointCorruptError(f"{name}: SHA-256 {found[:12]}, recorded {str(expected)[:12]}")
-    _, arrays = read_group(hashes, archive.read)
-    state = FitState.from_record(arrays, record["state"])
-    if not all(np.isfinite(value).all() for value in arrays.values()):
-        raise CheckpointCorruptError("its numbers are not finite")
-    return Commit(number, hashlib.sha256(raw).hexdigest(), state)
-
-
-def _checked_record(record: Any, number: int) -> dict[str, Any]:
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise CheckpointError("not a streamgmm file")
-    version = record.get("format_version")
-    if type(version) is not int or version > FORMAT_VERSION:
-        raise CheckpointVersionError(f"format version {version!r}, this release reads up to {FORMAT_VERSION}; upgrade streamgmm")
-    if record.get("number") != number or not isinstance(record.get("sha256"), dict) or not isinstance(record.get("state"), dict):
-        raise CheckpointCorruptError("its record does not describe this commit")
-    return record

@@ -4,7 +4,7 @@ A folder is filled under a hidden name beside its target, synced, and renamed wh
 that a later start removes what a killed process left, and never what a living one is writing.
 """
 
-__all__ = ["PendingFolder", "storage_errors"]
+__all__ = ["FULL", "PendingFolder", "storage_errors"]
 
 import contextlib
 import errno
@@ -13,27 +13,64 @@ import re
 import secrets
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import final
 
 from streamgmm.errors import ConfigError, StorageError, StreamGMMError
 
+try:
+    import resource
+except ImportError:  # pragma: no cover  (not on Windows)
+    resource = None  # type: ignore[assignment]
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 @contextlib.contextmanager
-def storage_errors(path: Path) -> Iterator[None]:
-    """Turn the operating system's errors into StorageError with path and errno."""
+def storage_errors(
+    path: Path,
+    verb: str = "write",
+    *,
+    needed: int = 0,
+    free: Callable[[Path], int] | None = None,
+    pass_on: tuple[type[OSError], ...] = (),
+) -> Iterator[None]:
+    """Turn the operating system's errors into StorageError with path and errno.
+
+    needed: bytes that were to be written; on a full disk the message says so, and how many are free. pass_on: left as they are.
+    """
+    left: tuple[type[BaseException], ...] = (StreamGMMError, *pass_on)
     try:
         yield
-    except StreamGMMError:
+    except left:
         raise
     except OSError as error:
-        name = errno.errorcode.get(error.errno or 0, "no errno")
-        where = f" at {error.filename}" if error.filename and str(error.filename) != str(path) else ""
-        user = f"user id {os.getuid()}" if hasattr(os, "getuid") else "this user"
-        raised = StorageError(f"cannot write {path}: {error.strerror or error} ({name}{where}, {user}); make room or choose another place")
+        raised = StorageError(f"cannot {verb} {path}: {_said(error, path)}{_room(error, path, needed, free)}; {_remedy(error)}")
         raised.errno = error.errno
         raise raised from error
+
+
+def _said(error: OSError, path: Path) -> str:
+    name = errno.errorcode.get(error.errno or 0, "no errno")
+    where = f" at {error.filename}" if error.filename and str(error.filename) != str(path) else ""
+    user = f"user id {os.getuid()}" if hasattr(os, "getuid") else "this user"
+    return f"{error.strerror or error} ({name}{where}, {user})"
+
+
+def _room(error: OSError, path: Path, needed: int, free: Callable[[Path], int] | None) -> str:
+    if error.errno not in FULL or not needed or free is None:
+        return ""
+    try:
+        return f"; {needed} bytes are needed, {free(path.parent)} are free"
+    except OSError:
+        return f"; {needed} bytes are needed"
+
+
+def _remedy(error: OSError) -> str:
+    if error.errno in (errno.EMFILE, errno.ENFILE) and resource is not None:
+        return f"at most {resource.getrlimit(resource.RLIMIT_NOFILE)[0]} files may be open (ulimit -n), raise that"
+    return "make room or choose another place"
 
 
 @final

@@ -8,14 +8,29 @@ __all__ = ["Saver"]
 
 import time
 from collections.abc import Callable
+from typing import Protocol
 
-from streamgmm.checkpoint import Run
 from streamgmm.errors import StorageError
 from streamgmm.events import Event, ignore
 from streamgmm.state import FitState
 
 SHARE = 50  # a commit after a pass may take one of so many parts of the time
 MAX_UNSAVED = 900.0  # seconds for which a fit goes on while its commits fail
+
+
+class Numbered(Protocol):
+    """A commit."""
+
+    @property
+    def number(self) -> int:
+        """Its number in the run."""
+
+
+class Commits(Protocol):
+    """Where commits go: a run."""
+
+    def commit(self, state: FitState, /) -> Numbered:
+        """Write a state. Raises StorageError."""
 
 
 class Saver:
@@ -27,7 +42,7 @@ class Saver:
 
     def __init__(
         self,
-        run: Run,
+        run: Commits,
         every: float,
         observe: Callable[[Event], None] = ignore,
         clock: Callable[[], float] = time.monotonic,

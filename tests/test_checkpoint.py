@@ -215,7 +215,7 @@ def test_broken_commits_do_not_count_among_the_good_ones_that_are_kept(run):
     for number in (5, 6):
         damage(run.commits / f"{number:06d}.zip", "cut")
     assert same(run.latest().state, state_after(4))
-    run.commit(state_after(7))
-    damage(run.commits / "000005.zip", "cut")
+    assert run.commit(state_after(7)).number == 7, "the number of a broken commit is not used again"
+    damage(run.commits / "000007.zip", "cut")
     assert same(run.latest().state, state_after(4))
-    assert sorted(path.name for path in run.commits.glob("*.broken")) == ["000005.broken", "000006.broken"]
+    assert sorted(path.name for path in run.commits.glob("*.broken")) == [f"{number:06d}.broken" for number in (5, 6, 7)]

@@ -4,6 +4,7 @@ import io
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from benchmarks.processes import ROOT
 from streamgmm import commands
 from streamgmm.commands.making import QUICKSTART_FIT
 from streamgmm.commands.where import Where
+from streamgmm.commit_file import pack, unpack
 from streamgmm.errors import (
     CheckpointError,
     ConfigError,
@@ -166,6 +168,9 @@ def test_a_run_that_is_older_than_an_option_goes_on(store, tmp_path):
     record = json.loads((run / "run.json").read_text())
     del record["configuration"]["arithmetic"]
     (run / "run.json").write_text(json.dumps(record))
+    (path,) = (run / "commits").iterdir()
+    commit = unpack(path.read_bytes(), 1)
+    path.write_bytes(pack(commit.state, replace(commit.link, run=""))[0])  # commits did not name their run then
     assert commands.fit(store, run, **FIT, max_iter=2)["passes"] == 2
     with pytest.raises(RunMismatchError, match="arithmetic was 'float64', is 'float32'"):
         commands.fit(store, run, **FIT, arithmetic="float32", max_iter=2)
