@@ -183,6 +183,7 @@ def _one_pass(
         observe(Event("reading", f"pass {state.passes + 1}: {rows:,} rows", details))
 
     total = executor.map_reduce(function, merge_all, problem.source, on_span)
+    problem.source.refuse_changes()
     if total is None:
         raise DataError("Found array with 0 sample(s) while a minimum of 1 is required: the table has no rows")
     return total

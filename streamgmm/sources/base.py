@@ -119,6 +119,9 @@ class AbstractSource(ABC):
         """Rows that the store hands over in one piece (a chunk or a whole shard)."""
         return self.block_rows
 
+    def refuse_changes(self) -> None:  # noqa: B027  (most kinds have nothing to look at)
+        """Look whether the store is still the one that was opened; called after a pass. Raises DataChangedError naming what changed."""
+
     def start(self, index: int) -> int:
         """Global number of the first row of a block (0 where a block is a partition)."""
         return index * self.block_rows
