@@ -1,4 +1,4 @@
-"""Column stores: tables on disk as one Zarr array per column. Floor 2.
+"""Column stores: tables on disk as one Zarr array per column. Floor 3.
 
 A column store is a Zarr v3 group with one 1-D array per column, dimension name `row`, equal lengths and chunks, units in the attribute
 `units`: plain xarray opens it as a Dataset. This module writes such stores; reading them as blocks is sources/zarr_columns.py, foreign

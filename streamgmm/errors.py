@@ -113,7 +113,9 @@ class SchemaError(DataError):
 
 
 class ChunkMissingError(DataError):
-    """A chunk is not in the store, and would be read as its fill value."""
+    """A chunk is not in the store, and would be read as its fill value. may_return: its store has said so of chunks that it holds."""
+
+    may_return: bool = False
 
 
 class ChunkCorruptError(DataError):

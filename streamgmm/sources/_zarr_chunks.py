@@ -81,10 +81,12 @@ class ChunkChecks:
     def missing(self, key: str, more: str = "") -> ChunkMissingError:
         """The error for a chunk that must be there."""
         why = "its manifest lists it" if self.manifest else "the store says or has shown that all its chunks were written"
-        return ChunkMissingError(
+        error = ChunkMissingError(
             f"{self.what}: chunk {key} is not in the store{more}; {self.rows_of(key)} would be read as fill value"
             f" {self.array.fill_value}, but {why}: the store is damaged or was copied in part. {ADVICE}"
         )
+        error.may_return = not isinstance(self.array.store, LocalStore)
+        return error
 
     def corrupt(self, key: str, fault: str) -> ChunkCorruptError:
         """The error for a chunk with this fault."""
