@@ -239,7 +239,7 @@ class _ColumnWriter:
         array = self._open()
         array.resize((self.n_rows,))
         array.update_attributes({**self._attributes, "null_count": self.null_count})
-        write_manifest(self._folder, scan_files(self._folder))
+        write_manifest(self._folder, scan_files(self._folder), overwrite=True)
 
     def _write(self, n_rows: int) -> None:
         if n_rows == 0:

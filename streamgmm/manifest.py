@@ -71,11 +71,11 @@ class Manifest:
         if len(raw) != entry.length:
             return f"{len(raw)} bytes found, {entry.length} expected"
         if raw[-TAIL:].hex() != entry.tail:
-            return f"of the {entry.length} bytes expected, but ends with {raw[-TAIL:].hex()} instead of {entry.tail}"
+            return f"{entry.length} bytes as expected, but they end with {raw[-TAIL:].hex()} instead of {entry.tail}"
         if sealed:
             return ""
         found = hashlib.sha256(raw).hexdigest()
-        return "" if found == entry.sha256 else f"of the {entry.length} bytes expected, but with SHA-256 {found} instead of {entry.sha256}"
+        return "" if found == entry.sha256 else f"{entry.length} bytes as expected, but of SHA-256 {found} instead of {entry.sha256}"
 
     def to_json(self) -> bytes:
         """Strict JSON, the same for the same files, with a hash of its own."""

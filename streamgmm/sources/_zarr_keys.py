@@ -5,7 +5,7 @@ the writer says that all chunks were written (a store of `streamgmm ingest`) or 
 array whose every chunk is there at the opening is complete: what is absent later is gone.
 """
 
-__all__ = ["check_keys", "warn_unverified"]
+__all__ = ["absent_chunks", "check_keys", "warn_unverified"]
 
 import itertools
 import os
@@ -23,7 +23,7 @@ from streamgmm.errors import DataChangedError, StorageError
 from streamgmm.manifest import without_attributes
 from streamgmm.sources._failures import guarded
 from streamgmm.sources._zarr_chunks import ChunkChecks, chunk_checks, has_checksum, inner_absent
-from streamgmm.sources._zarr_store import travels
+from streamgmm.sources._zarr_store import node_at, open_array, travels
 
 MOST_KEYS = 1_000_000  # a longer listing is not waited for
 MOST_INDEXES = 100_000  # shards whose index is looked at
@@ -40,16 +40,31 @@ def check_keys(array: "zarr.Array[Any]", document: Mapping[str, Any], what: str,
     present = _present(array, what)
     if present is None:
         return all_written
-    grid = [-(-int(n) // rows) for n, rows in zip(array.shape, checks.file_shape, strict=True)]
-    keys = map(array.metadata.encode_chunk_key, itertools.product(*map(range, grid)))
+    grid = _grid(checks)
     if checks.manifest is not None:
         _refuse_absent(checks, (key for key in checks.manifest.files if key not in present), "")
         return all_written or len(checks.manifest.files) >= prod(grid)
-    n_absent = prod(grid) - sum(1 for key in present if _in_grid(key, grid, array))
-    if n_absent:
-        _absent(checks, next(key for key in keys if key not in present), f" ({n_absent} of {prod(grid)} chunks are absent)")
+    present = {key for key in present if _in_grid(key, grid, array)}
+    if len(present) < prod(grid):
+        _absent(checks, _first_absent(checks, present), f" ({prod(grid) - len(present)} of {prod(grid)} chunks are absent)")
         return False
-    return _inner_complete(checks, {key for key in present if _in_grid(key, grid, array)})
+    return _inner_complete(checks, present)
+
+
+def absent_chunks(store: Path, folder: Path) -> int:
+    """Chunks of the array in a folder of a local store that are not there. Raises ChunkMissingError where its writer says they are."""
+    opened = LocalStore(store.absolute(), read_only=True)
+    path = "" if folder == store else folder.relative_to(store).as_posix()
+    node, root = node_at(opened, path), node_at(opened, "")
+    assert node is not None
+    attributes = (root or node).document.get("attributes") or {}
+    array = open_array(opened, path, node)
+    checks = ChunkChecks(f"array {path or '/'}", array, attributes.get("all_chunks_written") is True, None, sealed=False)
+    grid = _grid(checks)
+    present = {key for key in _present(array, checks.what) or () if _in_grid(key, grid, array)}
+    if len(present) < prod(grid) and checks.complete:
+        raise checks.missing(_first_absent(checks, present))
+    return prod(grid) - len(present)
 
 
 def warn_unverified(arrays: Sequence[tuple[str, "zarr.Array[Any]"]], shown: str) -> None:
@@ -136,6 +151,15 @@ async def _listed(store: Any, prefix: str) -> list[str]:
         if len(keys) > MOST_KEYS:
             break
     return keys
+
+
+def _grid(checks: ChunkChecks) -> list[int]:
+    return [-(-int(n) // rows) for n, rows in zip(checks.array.shape, checks.file_shape, strict=True)]
+
+
+def _first_absent(checks: ChunkChecks, present: set[str]) -> str:
+    keys = map(checks.array.metadata.encode_chunk_key, itertools.product(*map(range, _grid(checks))))
+    return next(key for key in keys if key not in present)
 
 
 def _in_grid(key: str, grid: Sequence[int], array: "zarr.Array[Any]") -> bool:
