@@ -30,7 +30,7 @@ class Block:
 
     x: (n d) float64, C-contiguous, finite. sample_weight: (n) >= 0, or None for all ones. start: global number of the first row,
     or the number within its partition. kept: (n) positions of the rows within the canonical block, None when all were kept.
-    skipped: rows left out because a value was missing.
+    skipped: rows left out because a value was missing, or all of them because the block could not be read: `damage` says why.
     """
 
     index: int
@@ -39,6 +39,7 @@ class Block:
     sample_weight: ArrayN | None = None
     kept: npt.NDArray[np.intp] | None = None
     skipped: int = 0
+    damage: str = ""
 
     @property
     def n_rows(self) -> int:

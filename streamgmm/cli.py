@@ -113,6 +113,24 @@ def ingest(context: click.Context, /, **options: Any) -> None:
     _run(context, {name: value for name, value in options.items() if value not in (None, ())})
 
 
+@cli.command()
+@click.argument("store")
+@click.option("--overwrite", is_flag=True, help="Replace manifests that are there.")
+@output_options
+@click.pass_context
+def manifest(context: click.Context, /, **options: Any) -> None:
+    """Record length and SHA-256 of every chunk file of a local store; every later read is compared with them.
+
+    Describe a store while it is known to be good: what is damaged now counts as right from then on. Stores of streamgmm ingest
+    have their manifests from the start.
+
+    \b
+    Example:
+      streamgmm manifest gaia.zarr
+    """
+    _run(context, options)
+
+
 def _unit(text: str) -> tuple[str, str]:
     column, sign, unit = text.partition("=")
     if not (column and sign and unit):

@@ -9,6 +9,8 @@ Every error derives from `StreamGMMError` and from the builtin that plain code w
     │   ├── UnsupportedTableError(TypeError)     4   a kind of table that cannot be read
     │   ├── NonFiniteDataError                   4   NaN or infinity where none is allowed
     │   ├── SchemaError                          4   columns, shapes or dtypes do not fit
+    │   ├── ChunkMissingError                    4   a piece of the store is not there
+    │   ├── ChunkCorruptError                    4   a piece of the store is not what was written
     │   └── DataChangedError                     5   the rows are not those of the run
     ├── CheckpointError(OSError)                 6   no usable commit or model
     │   ├── CheckpointCorruptError               6   bytes do not match their recorded hash
@@ -36,6 +38,8 @@ __all__ = [
     "CheckpointCorruptError",
     "CheckpointError",
     "CheckpointVersionError",
+    "ChunkCorruptError",
+    "ChunkMissingError",
     "ClusterError",
     "ConfigError",
     "DataChangedError",
@@ -106,6 +110,16 @@ class UnsupportedTableError(DataError, TypeError):
 
 class SchemaError(DataError):
     """Columns, shapes or dtypes do not fit."""
+
+
+class ChunkMissingError(DataError):
+    """A chunk is not in the store, and would be read as its fill value. may_return: its store has said so of chunks that it holds."""
+
+    may_return: bool = False
+
+
+class ChunkCorruptError(DataError):
+    """A chunk's bytes are not those that were written."""
 
 
 class DataChangedError(DataError):

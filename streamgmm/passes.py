@@ -109,6 +109,7 @@ def one_pass(
             if caller.snapshot_due is not None and caller.snapshot_due():
                 yield replace(state, progress=Progress(ledger.stamp, ledger.held))
     total = ledger.total()
+    problem.source.refuse_changes()
     if total is None:
         raise DataError("Found array with 0 sample(s) while a minimum of 1 is required: the table has no rows")
     return total

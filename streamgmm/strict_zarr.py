@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from streamgmm.arrays import FloatArray
-from streamgmm.errors import CheckpointError
+from streamgmm.errors import CheckpointError, StreamGMMError
 
 MAX_JSON_BYTES = 4 << 20
 MAX_MEMBER_BYTES = 1 << 30
@@ -25,20 +25,25 @@ MOST_AXES = 8
 PLAIN_BYTES = [{"name": "bytes", "configuration": {"endian": "little"}}]
 
 
-def strict_json(raw: bytes, name: str) -> Any:
-    """Parse JSON that has no NaN, no duplicate keys, no deep nesting. Raises CheckpointError."""
-    if len(raw) > MAX_JSON_BYTES:
-        raise CheckpointError(f"{name}: {len(raw)} bytes of JSON, the limit is {MAX_JSON_BYTES}")
-    depth = deepest = 0
-    for byte in raw:
-        depth += (byte in b"[{") - (byte in b"]}")
-        deepest = max(deepest, depth)
+def strict_json(raw: bytes, name: str, *, limit: int = MAX_JSON_BYTES, refusal: type[StreamGMMError] = CheckpointError) -> Any:
+    """Parse JSON that has no NaN, no duplicate keys, no deep nesting. Raises `refusal`."""
+    if len(raw) > limit:
+        raise refusal(f"{name}: {len(raw)} bytes of JSON, the limit is {limit}")
+    deepest = _depth(raw)
     if deepest > MAX_DEPTH:
-        raise CheckpointError(f"{name}: JSON nested {deepest} deep, the limit is {MAX_DEPTH}")
+        raise refusal(f"{name}: JSON nested {deepest} deep, the limit is {MAX_DEPTH}")
     try:
         return json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{name}: not strict JSON ({error})") from error
+        raise refusal(f"{name}: not strict JSON ({error})") from error
+
+
+def _depth(raw: bytes) -> int:
+    """Deepest nesting of brackets; those inside texts count too."""
+    brackets = np.frombuffer(raw, np.uint8)
+    brackets = brackets[np.isin(brackets, np.frombuffer(b"[]{}", np.uint8))]
+    steps = np.where(np.isin(brackets, np.frombuffer(b"[{", np.uint8)), 1, -1)
+    return int(np.cumsum(steps).max(initial=0))
 
 
 def _refuse_constant(word: str) -> NoReturn:

@@ -210,6 +210,12 @@ def _column_row(item: tuple[str, Facts]) -> list[object]:
     return [name, facts["units"], kind, " ".join(facts["codecs"]), *sizes, "" if facts["nulls"] is None else f"{facts['nulls']:,}"]
 
 
+def _show_manifest(result: Facts, console: Console) -> None:
+    absent = f", {result['absent']:,} chunks are absent and count as fill values" if result["absent"] else ""
+    described = f"{result['files']:,} files of {result['arrays']} arrays, {human_bytes(result['bytes'])}{absent}"
+    _pairs(console, [("store", result["store"]), ("described", described)])
+
+
 def _show_ingest(result: Facts, console: Console) -> None:
     _pairs(
         console,
@@ -303,6 +309,7 @@ SHOWN: dict[str, Callable[[Facts, Console], None]] = {
     "doctor": _show_doctor,
     "fit": _show_fit,
     "ingest": _show_ingest,
+    "manifest": _show_manifest,
     "inspect": _show_inspect,
     "plan": _show_plan,
     "predict": _show_predict,

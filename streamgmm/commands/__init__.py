@@ -3,7 +3,7 @@
 Verbs raise the errors of `streamgmm.errors`; they print nothing and exit nowhere. Each is imported when it is first used.
 """
 
-__all__ = ["Where", "doctor", "fit", "ingest", "inspect", "plan", "predict", "quickstart", "resume", "sample", "score", "study"]
+__all__ = ["Where", "doctor", "fit", "ingest", "inspect", "manifest", "plan", "predict", "quickstart", "resume", "sample", "score", "study"]
 
 import importlib
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from streamgmm.commands.fitting import resume as resume
     from streamgmm.commands.looking import inspect as inspect
     from streamgmm.commands.making import ingest as ingest
+    from streamgmm.commands.making import manifest as manifest
     from streamgmm.commands.making import quickstart as quickstart
     from streamgmm.commands.planning import plan as plan
     from streamgmm.commands.studying import study as study
@@ -28,6 +29,7 @@ _HOMES = {
     "fit": "fitting",
     "ingest": "making",
     "inspect": "looking",
+    "manifest": "making",
     "plan": "planning",
     "predict": "applying",
     "quickstart": "making",

@@ -1,6 +1,6 @@
 """Stores from files, and a whole example from nothing. Floor 8."""
 
-__all__ = ["ingest", "quickstart"]
+__all__ = ["ingest", "manifest", "quickstart"]
 
 import os
 import time
@@ -9,15 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from streamgmm.column_store import DEFAULT_CHUNK_ROWS, ColumnStoreWriter
-from streamgmm.commands._places import checked_path
+from streamgmm.commands._places import checked_path, local_store
 from streamgmm.commands.studying import study, unseen
 from streamgmm.commands.where import Where
+from streamgmm.errors import ConfigError, DataError
 from streamgmm.events import Event, ignore
 from streamgmm.executors.base import never
 from streamgmm.ingest import ingest as ingest_files
+from streamgmm.manifest import MANIFEST_NAME, array_folders, scan_files, write_manifest
 from streamgmm.mock_survey import mock_survey
 from streamgmm.passes import Observer
 from streamgmm.pending_folder import storage_errors
+from streamgmm.sources._zarr_keys import absent_chunks
+from streamgmm.sources._zarr_store import nothing_at
 
 AnyPath = str | os.PathLike[str]
 
@@ -60,6 +64,35 @@ def ingest(
         "nulls": dict(report.nulls),
         "bytes": report.bytes,
         "left_out": dict(report.left_out),
+    }
+
+
+def manifest(store: AnyPath, *, overwrite: bool = False) -> dict[str, Any]:
+    """Describe every chunk file of a local store as it is now, in a manifest beside each array; later reads are compared with it.
+
+    Raises ConfigError (a manifest is there), DataError (no arrays), ChunkMissingError (a store that says it is whole and is not).
+    """
+    began, path = time.monotonic(), local_store(store)
+    if not path.is_dir():
+        raise DataError(nothing_at(path))
+    folders = list(array_folders(path))
+    if not folders:
+        raise DataError(f"{path} holds no Zarr arrays, so there is nothing to describe")
+    there = next((folder / MANIFEST_NAME for folder in folders if (folder / MANIFEST_NAME).exists()), None)
+    if there is not None and not overwrite:
+        raise ConfigError(f"{there} exists already; use --overwrite to describe the store as it is now")
+    absent = [absent_chunks(path, folder) for folder in folders]
+    made = [scan_files(folder) for folder in folders]
+    for folder, described in zip(folders, made, strict=True):
+        write_manifest(folder, described, overwrite=overwrite)
+    entries = [entry for described in made for entry in described.files.values()]
+    return {
+        "store": str(path),
+        "arrays": len(folders),
+        "files": len(entries),
+        "bytes": sum(entry.length for entry in entries),
+        "absent": sum(absent),
+        "seconds": time.monotonic() - began,
     }
 
 

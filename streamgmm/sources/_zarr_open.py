@@ -16,8 +16,9 @@ from zarr.abc.store import Store
 from streamgmm.errors import DataError, SchemaError, StorageError
 from streamgmm.sources._checks import NUMERIC, chosen_columns
 from streamgmm.sources._locations import Location, check_member
+from streamgmm.sources._zarr_keys import check_keys, warn_unverified
 from streamgmm.sources._zarr_metadata import Node, column_dtype
-from streamgmm.sources._zarr_store import ZarrArray, member_names, node_at, nodes_at, open_array, open_store, refuse_absent_chunks
+from streamgmm.sources._zarr_store import ZarrArray, member_names, node_at, nodes_at, open_array, open_store
 from streamgmm.sources.base import AbstractSource
 from streamgmm.sources.zarr_array import ZarrArraySource, from_zarr_array
 from streamgmm.sources.zarr_columns import from_zarr_columns
@@ -47,7 +48,9 @@ def from_zarr_group(group: zarr.Group) -> AbstractSource:
 def _open_array(store: Store, node: Node, features: Sequence[str] | None, weight: str | None, shown: str) -> Rows:
     array = open_array(store, "", node)
     whole = from_zarr_array(array)
-    refuse_absent_chunks(array, shown, all_written=_attributes(node).get("all_chunks_written") is True)
+    complete = check_keys(array, node.document, shown, all_written=_attributes(node).get("all_chunks_written") is True)
+    whole = replace(whole, complete=complete)
+    warn_unverified([(f"array {shown}", array)], shown)
     available = whole.feature_names
     names = chosen_columns(features, [name for name in available if name != weight], available, shown)
     weights = None if weight is None else _some_columns(whole, chosen_columns([weight], (), available, shown))
@@ -70,12 +73,19 @@ def _open_group(store: Store, path: str, node: Node, features: Sequence[str] | N
     available = tuple(nodes) if nodes.keys() >= set(asked) else _all_members(store, path, nodes)
     names = chosen_columns(features, numeric, available, shown)
     weights = () if weight is None else chosen_columns([weight], (), available, shown)
-    arrays = {name: _open_column(store, path, name, nodes.get(name), attributes) for name in (*names, *weights)}
+    arrays = {name: _open_column(store, path, name, nodes.get(name)) for name in (*names, *weights)}
     rows = from_zarr_columns({name: arrays[name] for name in names})
-    return rows, from_zarr_columns({name: arrays[name] for name in weights}) if weights else None
+    weighing = from_zarr_columns({name: arrays[name] for name in weights}) if weights else None
+    warn_unverified([(f"column {name!r}", array) for name, array in arrays.items()], shown)
+    all_written = attributes.get("all_chunks_written") is True
+    complete = {
+        name: check_keys(array, nodes[name].document, f"column {name!r}", all_written=all_written) for name, array in arrays.items()
+    }
+    rows = replace(rows, complete=tuple(complete[name] for name in names))
+    return rows, None if weighing is None else replace(weighing, complete=tuple(complete[name] for name in weights))
 
 
-def _open_column(store: Store, group: str, name: str, node: Node | None, attributes: Mapping[str, Any]) -> ZarrArray:
+def _open_column(store: Store, group: str, name: str, node: Node | None) -> ZarrArray:
     if node is None or not node.is_array:
         raise SchemaError(f"{name!r} is {'a group' if node else 'a folder without Zarr metadata'}, not a column (a 1-D array)")
     if column_dtype(node) is None:
@@ -83,9 +93,7 @@ def _open_column(store: Store, group: str, name: str, node: Node | None, attribu
         raise SchemaError(f"column {name!r} has data type {kind!r}, could not convert it to numbers; {NUMERIC} are accepted. Leave it out.")
     if len(node.shape) != 1:
         raise SchemaError(f"column {name!r} has shape {node.shape}; columns have one axis")
-    array = open_array(store, f"{group}/{name}" if group else name, node)
-    refuse_absent_chunks(array, f"column {name!r}", all_written=attributes.get("all_chunks_written") is True)
-    return array
+    return open_array(store, f"{group}/{name}" if group else name, node)
 
 
 def _attributes(node: Node) -> Mapping[str, Any]:

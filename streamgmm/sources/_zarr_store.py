@@ -6,46 +6,39 @@ block instead of once. It is NOT a general reader: only what a table of numbers 
 
 __all__ = [
     "ZarrArray",
-    "fetch",
     "member_names",
     "node_at",
     "nodes_at",
     "open_array",
     "open_store",
-    "refuse_absent_chunks",
+    "refuse_changed",
     "travels",
     "unit_rows",
 ]
 
-import gzip
 import importlib
-import itertools
-import warnings
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from math import prod
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
 import zarr
 from zarr.abc.store import Store
 from zarr.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import FsspecStore, LocalStore, ObjectStore, ZipStore
 
-from streamgmm.errors import DataError, MissingDependencyError, SchemaError, SecurityError, StorageError, nearest
+from streamgmm.errors import DataChangedError, DataError, MissingDependencyError, SchemaError, SecurityError, StorageError, nearest
+from streamgmm.sources._failures import guarded
 from streamgmm.sources._locations import Location
-from streamgmm.sources._zarr_direct import DirectReader
 from streamgmm.sources._zarr_metadata import Node, check_array, parse_node
 
 LARGEST_UNIT = 256 * 2**20  # decoded bytes of all columns: a larger shard is read by its inner chunks
 LARGEST_CHUNK = 2 * 2**30  # decoded bytes: a chunk is decoded as a whole, so a larger one is refused
-MOST_CHUNKS_LOOKED_AT = 100_000
+ROWS_DEPEND_ON = ("shape", "data_type", "dtype", "chunk_grid", "chunks", "chunk_key_encoding", "codecs", "order")
 DOCUMENTS = ("zarr.json", ".zarray", ".zgroup")
 
-AnyArray = npt.NDArray[np.generic]
 ZarrArray: TypeAlias = "zarr.Array[Any]"  # as text: before zarr 3.1.6 the class takes no parameter when run
 
 
@@ -89,7 +82,7 @@ def nodes_at(store: Store, group: str, names: Iterable[str]) -> dict[str, Node]:
 
 def member_names(store: Store, group: str) -> tuple[str, ...]:
     """Names in a group, sorted; folders that are neither array nor group included."""
-    listed = _guarded(lambda: sync(_list(store, group)), _shown(store, group))
+    listed = guarded(lambda: sync(_list(store, group)), _shown(store, group))
     return tuple(sorted(name for name in listed if not name.startswith(".") and name != "zarr.json"))
 
 
@@ -126,37 +119,19 @@ def unit_rows(array: ZarrArray, n_columns: int = 1) -> int:
     return int(array.chunks[0])
 
 
-def fetch(array: ZarrArray, start: int, stop: int, columns: slice | None, what: str, direct: DirectReader | None = None) -> AnyArray:
-    """Rows start .. stop-1, of some columns of a 2-D array. Raises StorageError, or DataError where a chunk is damaged."""
-    rows = None if direct is None else direct.rows(start, stop)
-    if rows is not None:
-        return rows if columns is None else np.ascontiguousarray(rows[:, columns])
-    where = f"{what}, rows {start} to {stop - 1}"
-    return np.asarray(_guarded(lambda: array[start:stop] if columns is None else array[start:stop, columns], where))
-
-
-def refuse_absent_chunks(array: ZarrArray, what: str, *, all_written: bool) -> None:
-    """Look for chunks of a local array that are not on disk and would be read as the fill value.
-
-    Stores leave out chunks that hold nothing else, so this is only a warning unless the writer says that all were written.
-    """
-    unit = array.shards or array.chunks
-    grid = [-(-n // rows) for n, rows in zip(array.shape, unit, strict=True)]
-    if not isinstance(array.store, LocalStore) or prod(grid) > MOST_CHUNKS_LOOKED_AT:
-        return
-    folder = array.store.root / array.path
-    keys = ((at, array.metadata.encode_chunk_key(at)) for at in itertools.product(*map(range, grid)))
-    absent = [(at[0], key) for at, key in keys if not (folder / key).is_file()]
-    if not absent:
-        return
-    row, key = absent[0][0] * unit[0], absent[0][1]
-    text = (
-        f"{what}: chunk {key} is not in the store; rows {row} to {min(row + unit[0], array.shape[0]) - 1} would be read as fill value"
-        f" {array.fill_value} ({len(absent)} of {prod(grid)} chunks are absent)"
-    )
-    if all_written:
-        raise DataError(f"{text}. The store says that all its chunks were written: it is damaged or was copied in part.")
-    warnings.warn(f"{text}. Stores leave out chunks of nothing but that value; if these are not, the store is damaged.", stacklevel=2)
+def refuse_changed(array: ZarrArray, what: str) -> None:
+    """Compare the metadata of an array with those it was opened with. Raises DataChangedError naming what changed."""
+    node = node_at(array.store, array.path)
+    if node is None:
+        raise DataChangedError(f"{what} has gone from the store while it was read")
+    then, now = array.metadata.to_dict(), open_array(array.store, array.path, node).metadata.to_dict()
+    changed = [key for key in ROWS_DEPEND_ON if then.get(key) != now.get(key)]
+    if changed:
+        said = ", ".join(f"{key} was {then.get(key)} and is {now.get(key)}" for key in changed)
+        raise DataChangedError(
+            f"{what} was changed while it was read: {said}. The rows of this pass are not trusted; wait until the store is written, and"
+            " start a new run over the new rows."
+        )
 
 
 def travels(store: Store) -> bool:
@@ -169,21 +144,8 @@ async def _list(store: Store, group: str) -> list[str]:
 
 
 def _get(store: Store, key: str) -> bytes | None:
-    found = _guarded(lambda: sync(store.get(key, default_buffer_prototype())), _shown(store, key))
+    found = guarded(lambda: sync(store.get(key, default_buffer_prototype())), _shown(store, key))
     return None if found is None else found.to_bytes()
-
-
-def _guarded(read: Any, where: str) -> Any:
-    try:
-        return read()
-    except MemoryError:
-        raise
-    except Exception as error:  # codecs raise what they like
-        # gzip's own error is an OSError without a number; obstore's do not derive from OSError
-        storage = isinstance(error, OSError) and error.errno is not None and not isinstance(error, gzip.BadGzipFile)
-        if storage or type(error).__module__.startswith("obstore"):
-            raise StorageError(f"{where} cannot be read: {error}") from error
-        raise DataError(f"{where} cannot be decoded ({type(error).__name__}: {error}): a chunk is damaged or cut short") from error
 
 
 def _shown(store: Store, path: str) -> str:

@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamgmm.block import MISSING_POLICIES, Block, as_block
-from streamgmm.errors import ConfigError, DataError, SchemaError, nearest
+from streamgmm.errors import ChunkCorruptError, ChunkMissingError, ConfigError, DataError, SchemaError, nearest
 
 DEFAULT_BLOCK_ROWS = 65_536
 LARGEST_BLOCK_ROWS = 2**24
@@ -119,6 +119,13 @@ class AbstractSource(ABC):
         """Rows that the store hands over in one piece (a chunk or a whole shard)."""
         return self.block_rows
 
+    def refuse_changes(self) -> None:  # noqa: B027  (most kinds have nothing to look at)
+        """Look whether the store is still the one that was opened; called after a pass. Raises DataChangedError naming what changed."""
+
+    def lost(self, index: int, error: Exception) -> Block:
+        """The block in place of one that is damaged or gone. Raises the error where the block may not be left out."""
+        raise error
+
     def start(self, index: int) -> int:
         """Global number of the first row of a block (0 where a block is a partition)."""
         return index * self.block_rows
@@ -148,16 +155,19 @@ class AbstractSource(ABC):
         """Read one block and check it. Raises EndOfSource, or DataError and its kin (see `as_block`)."""
         try:
             rows = self.load(index)
+            weight = self._load_weight(index)
         except EndOfSource:
             self._refuse_more_weights(index)
             raise
+        except (ChunkCorruptError, ChunkMissingError) as error:
+            return self.lost(index, error)
         return as_block(
             rows,
             index=index,
             start=self.start(index),
             feature_names=self.feature_names,
             missing=self.missing,
-            sample_weight=self._load_weight(index),
+            sample_weight=weight,
         )
 
     @final
@@ -248,8 +258,14 @@ class AbstractSource(ABC):
             return ""
         digest = hashlib.sha256()
         for index in sorted({0, self.n_blocks - 1}):
-            digest.update(np.ascontiguousarray(self.load(index), dtype="<f8").tobytes())
+            digest.update(self._bytes_of(index))
         return digest.hexdigest()
+
+    def _bytes_of(self, index: int) -> bytes:
+        try:
+            return np.ascontiguousarray(self.load(index), dtype="<f8").tobytes()
+        except (ChunkCorruptError, ChunkMissingError) as error:
+            return self.lost(index, error).skipped.to_bytes(8, "little")
 
     def _load_weight(self, index: int) -> AnyArray | None:
         if self.sample_weight is None:

@@ -15,9 +15,9 @@ import numpy.typing as npt
 from streamgmm.errors import SchemaError
 from streamgmm.sources._checks import check_names, check_table, default_names
 from streamgmm.sources._row_cache import RowCache, regular_edges
-from streamgmm.sources._zarr_direct import direct_reader
+from streamgmm.sources._zarr_checked import array_reader
 from streamgmm.sources._zarr_metadata import check_codecs
-from streamgmm.sources._zarr_store import ZarrArray, fetch, travels, unit_rows
+from streamgmm.sources._zarr_store import ZarrArray, refuse_changed, travels, unit_rows
 from streamgmm.sources.base import AbstractSource
 from streamgmm.sources.numpy_array import held_in_memory
 
@@ -30,6 +30,7 @@ class ZarrArraySource(AbstractSource):
 
     array: ZarrArray
     columns: tuple[int, ...]
+    complete: bool = False  # every chunk was there when the store was opened
 
     @property
     def n_rows(self) -> int:
@@ -54,13 +55,17 @@ class ZarrArraySource(AbstractSource):
         """See the base class."""
         return self.without_weights() if travels(self.array.store) else held_in_memory(self, first, last)
 
+    def refuse_changes(self) -> None:
+        """See the base class."""
+        refuse_changed(self.array, f"array {self.array.path or '/'}")
+
     def _cache(self) -> RowCache:
         return RowCache(regular_edges(self.n_rows, self.rows_per_read, self.block_rows), self._fetch)
 
     def _fetch(self, start: int, stop: int) -> AnyArray:
         low, high = min(self.columns), max(self.columns) + 1
-        direct = self.once("_direct_reader", lambda: direct_reader(self.array))
-        rows = fetch(self.array, start, stop, slice(low, high), f"array {self.array.path or '/'}", direct)
+        reader = self.once("_reader", lambda: array_reader(self.array, f"array {self.array.path or '/'}", complete=self.complete))
+        rows = reader.rows(start, stop, slice(low, high))
         wanted = [j - low for j in self.columns]
         return rows if wanted == list(range(high - low)) else rows[:, wanted]
 

@@ -19,9 +19,9 @@ from streamgmm.errors import SchemaError
 from streamgmm.sources._checks import check_dtype, check_shape
 from streamgmm.sources._columns import store_column
 from streamgmm.sources._row_cache import BYTES_KEPT, RowCache, regular_edges
-from streamgmm.sources._zarr_direct import direct_reader
+from streamgmm.sources._zarr_checked import array_reader
 from streamgmm.sources._zarr_metadata import check_codecs
-from streamgmm.sources._zarr_store import ZarrArray, fetch, travels, unit_rows
+from streamgmm.sources._zarr_store import ZarrArray, refuse_changed, travels, unit_rows
 from streamgmm.sources.base import AbstractSource
 from streamgmm.sources.numpy_array import held_in_memory
 
@@ -33,6 +33,7 @@ class ZarrColumnsSource(AbstractSource):
     """1-D Zarr arrays of equal length side by side."""
 
     arrays: tuple[ZarrArray, ...]
+    complete: tuple[bool, ...] = ()  # for each, whether every chunk was there when the store was opened; nothing where nobody looked
 
     @property
     def n_rows(self) -> int:
@@ -64,14 +65,19 @@ class ZarrColumnsSource(AbstractSource):
             return self.without_weights()
         return held_in_memory(self, first, last)
 
-    def _caches(self) -> list[RowCache]:
-        return [self._cache(array, name) for array, name in zip(self.arrays, self.feature_names, strict=True)]
+    def refuse_changes(self) -> None:
+        """See the base class."""
+        for array, name in zip(self.arrays, self.feature_names, strict=True):
+            refuse_changed(array, f"column {name!r}")
 
-    def _cache(self, array: ZarrArray, name: str) -> RowCache:
+    def _caches(self) -> list[RowCache]:
+        complete = self.complete or (False,) * len(self.arrays)
+        return [self._cache(*column) for column in zip(self.arrays, self.feature_names, complete, strict=True)]
+
+    def _cache(self, array: ZarrArray, name: str, complete: bool) -> RowCache:
         d = len(self.arrays)
         edges = regular_edges(self.n_rows, unit_rows(array, d), self.block_rows)
-        direct = direct_reader(array)
-        return RowCache(edges, lambda start, stop: fetch(array, start, stop, None, f"column {name!r}", direct), BYTES_KEPT // d)
+        return RowCache(edges, array_reader(array, f"column {name!r}", complete=complete).rows, BYTES_KEPT // d)
 
 
 def from_zarr_columns(arrays: Mapping[str, ZarrArray]) -> ZarrColumnsSource:

@@ -22,7 +22,9 @@ from hypothesis import strategies as st
 from streamgmm.errors import DataError, NonFiniteDataError
 from streamgmm.registry import implementation, names
 from streamgmm.sources import as_source, open_source
+from streamgmm.sources._damage_policy import DamagePolicy
 from streamgmm.sources.base import AbstractSource, EndOfSource
+from streamgmm.sources.guarded import guard
 
 N, D = 97, 3
 NAMES = ("a", "b", "c")
@@ -91,8 +93,13 @@ def iterator(x, chunk, folder):
     return as_source(iter(frames(x, chunk)))
 
 
+def guarded(x, chunk, folder):
+    return guard(zarr_columns(x, chunk, folder), DamagePolicy())
+
+
 CASES = {
-    make.__name__: make for make in (numpy_array, dask_array, dask_partitions, zarr_array, zarr_columns, xarray_dataset, parquet, iterator)
+    make.__name__: make
+    for make in (numpy_array, dask_array, dask_partitions, zarr_array, zarr_columns, xarray_dataset, parquet, iterator, guarded)
 }
 KINDS = sorted(CASES)
 BY_ROW_NUMBER = sorted(set(CASES) - {"dask_partitions"})

@@ -13,7 +13,7 @@ import zarr
 from zarr.storage import LocalStore, MemoryStore, WrapperStore
 
 from streamgmm.column_store import ColumnStoreWriter
-from streamgmm.errors import ConfigError, DataError, SchemaError, SecurityError, StorageError
+from streamgmm.errors import ChunkCorruptError, ChunkMissingError, ConfigError, DataError, SchemaError, SecurityError, StorageError
 from streamgmm.sources import _zarr_store, as_source, open_source
 from streamgmm.sources.numpy_array import NumpyArraySource
 from streamgmm.sources.zarr_columns import ZarrColumnsSource
@@ -30,7 +30,7 @@ class CountingStore(WrapperStore):
         self.fetched = Counter()
 
     async def get(self, key, prototype, byte_range=None):
-        if "c/" in key and not key.endswith((".zarray", ".zgroup", "zarr.json")):
+        if "c/" in key and not key.endswith((".zarray", ".zgroup", ".json")):
             self.fetched[key, byte_range and str(byte_range)] += 1
         return await super().get(key, prototype, byte_range)
 
@@ -421,7 +421,7 @@ def test_a_group_or_a_table_is_no_column(tmp_path):
 def test_an_absent_chunk_of_a_store_of_ours_is_an_error(store):
     (store / "bt" / "c" / "3").unlink()
     with pytest.raises(
-        DataError, match=r"column 'bt': chunk c/3 is not in the store; rows 192 to 255 would be read as fill value nan.*damaged"
+        ChunkMissingError, match=r"column 'bt': chunk c/3 is not in the store; rows 192 to 255 would be read as fill value nan.*damaged"
     ):
         open_source(store)
     assert open_source(store, features=["pmra", "n"]).n_rows == N
@@ -445,7 +445,9 @@ def test_a_damaged_chunk_is_said_with_its_rows(store, damage):
     source = open_source(store, block_rows=64)
     assert source.read(2).n_rows == 64
     for _ in range(2):
-        with pytest.raises(DataError, match="column 'bt', rows 192 to 255 cannot be decoded"):
+        with pytest.raises(
+            ChunkCorruptError, match=r"column 'bt': chunk c/3, rows 192 to 255, cannot be decoded or is not what was written"
+        ):
             source.read(3)
 
 
@@ -460,8 +462,12 @@ def test_a_refused_read_is_a_storage_error(monkeypatch):
     array, store = counted_array(chunks=(100, 3))
     source = as_source(array)
 
-    async def refused(*args, **kwargs):
-        raise PermissionError(13, "Permission denied")
+    get = store.get
+
+    async def refused(key, *args, **kwargs):
+        if "c/" in key:
+            raise PermissionError(13, "Permission denied")
+        return await get(key, *args, **kwargs)
 
     monkeypatch.setattr(store, "get", refused)
     with pytest.raises(StorageError, match=r"rows 0 to 999 cannot be read: .*Permission denied"):
