@@ -17,7 +17,7 @@ PACKAGE = Path(streamgmm.__file__).parent
 
 FLOORS = {
     **dict.fromkeys(("errors", "arrays", "linalg", "statistics", "reduce", "block", "events", "registry", "priors", "kernels"), 0),
-    **dict.fromkeys(("regularisation", "strict_zarr", "wording"), 0),
+    **dict.fromkeys(("regularisation", "strict_zarr", "wording", "numeric_profile", "safe_paths"), 0),
     **dict.fromkeys(("components", "weights", "observers"), 1),
     **dict.fromkeys(("observations", "mixture"), 2),
     "em": 3,
