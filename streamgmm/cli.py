@@ -200,13 +200,13 @@ def fit(context: click.Context, /, **options: Any) -> None:
 @cli.command()
 @click.argument("run")
 @click.option("--store", metavar="STORE", help="Where the rows are now, if they were moved.")
-@fit_options(("max_iter", "tol", "deadline", "checkpoint_every"))
+@fit_options(("max_iter", "tol", "deadline", "checkpoint_every", "on_damage"))
 @place_options
 @click.option("--fail-if-not-converged", is_flag=True, help="Exit with code 3 if max-iter passes were not enough.")
 @output_options
 @click.pass_context
 def resume(context: click.Context, /, **options: Any) -> None:
-    """Go on with a run. max-iter, tol, deadline and checkpoint-every may change; everything else is in the run's record.
+    """Go on with a run. max-iter, tol, deadline, checkpoint-every and on-damage may change; everything else is in the run's record.
 
     \b
     Example:

@@ -76,6 +76,9 @@ PARAMETERS = (
     Parameter(
         "missing", ("--missing",), str, "raise|skip", "raise", "Rows with missing values: refuse them, or leave them out and count them."
     ),
+    Parameter(
+        "on_damage", ("--on-damage",), str, "raise|retry|skip", "raise", "A block that cannot be read: stop, try again, or leave it out."
+    ),
     Parameter("schedule", ("--schedule",), str, "full_batch", "full_batch", "When to maximise."),
     Parameter("max_iter", ("--max-iter",), int, "N", "100", "Passes over the table, at most."),
     Parameter("tol", ("--tol",), float, "X", "0.001", "Converged when the mean log-likelihood per row changes by less."),

@@ -21,7 +21,7 @@ CovarianceType = Literal["full", "tied", "diag", "spherical", "tied_spherical"]
 Init = Literal["kmeans", "kmeans_plus_plus", "random_rows", "random"]
 COVARIANCE_TYPES: tuple[str, ...] = get_args(CovarianceType)
 INITS: tuple[str, ...] = get_args(Init)
-MAY_CHANGE = ("max_iter", "tol", "deadline", "checkpoint_every")  # a run may go on with another value of these
+MAY_CHANGE = ("max_iter", "tol", "deadline", "checkpoint_every", "on_damage")  # a run may go on with another value of these
 
 Count = Annotated[int, Field(ge=1)]
 Size = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -54,6 +54,7 @@ class FitConfiguration(BaseModel):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     block_rows: Annotated[int, Field(ge=1, le=LARGEST_BLOCK_ROWS)] = 65_536
     missing: Literal["raise", "skip"] = "raise"
+    on_damage: Literal["raise", "retry", "skip"] = "raise"
     deadline: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     checkpoint_every: Size = 60.0
 

@@ -4,11 +4,12 @@
 the next mixture. Neither knows where rows come from, where it runs or when it is called.
 """
 
-__all__ = ["MixtureStatistics", "Partial", "Repair", "e_step", "m_step", "merge_all", "merge_partials"]
+__all__ = ["LostBlock", "MixtureStatistics", "Partial", "Repair", "e_step", "m_step", "merge_all", "merge_partials"]
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -39,17 +40,26 @@ class MixtureStatistics(Statistics):
         return self.log_likelihood / self.weight
 
 
+class LostBlock(NamedTuple):
+    """A block that was left out because it could not be read: its number, its rows, why."""
+
+    block: int
+    rows: int
+    reason: str
+
+
 @dataclass(frozen=True, eq=False)
 class Partial:
     """What a span of blocks gives to a pass.
 
     stamp: names the pass and the parameters that it is taken about. statistics: one for each mixture. checksums: of the rows of each
-    block, in order; none where the rows lie in memory.
+    block, in order; none where the rows lie in memory. lost: blocks that could not be read, whose rows count as skipped.
     """
 
     stamp: str
     statistics: tuple[MixtureStatistics, ...]
     checksums: npt.NDArray[np.uint32]
+    lost: tuple["LostBlock", ...] = ()
 
     @property
     def rows(self) -> int:
@@ -60,7 +70,8 @@ class Partial:
         """The partial of this span and of the next one."""
         if self.stamp != other.stamp:
             raise ValueError(f"partials of pass {self.stamp} and of pass {other.stamp} do not merge")
-        return Partial(self.stamp, merge_all(self.statistics, other.statistics), np.concatenate((self.checksums, other.checksums)))
+        checksums = np.concatenate((self.checksums, other.checksums))
+        return Partial(self.stamp, merge_all(self.statistics, other.statistics), checksums, self.lost + other.lost)
 
     def digest(self) -> int:
         """A checksum of everything: equal partials have equal ones."""

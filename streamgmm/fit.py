@@ -127,20 +127,23 @@ def _refuse_second_look(problem: FitProblem) -> None:
 
 def _advance(problem: FitProblem, state: FitState, partial: Partial, observe: Observer) -> FitState:
     statistics = partial.statistics
-    columns = _columns_of(problem, state, statistics[0])
+    same_blocks = partial.lost == state.lost
+    columns = _columns_of(problem, state if same_blocks else replace(state, column_means=()), statistics[0])
     contenders = list(state.contenders)
     for contender, mine in zip(state.active, statistics, strict=True):
         contenders[contender.start] = _advance_one(problem, contender, mine, state.passes + 1, observe)
     first = statistics[0]
     read: dict[str, Any] = {"rows": first.rows, "skipped": first.skipped, "weight": first.weight, **columns}
-    state = replace(state, contenders=tuple(contenders), passes=state.passes + 1, checksums=partial.checksums, progress=None, **read)
+    state = replace(
+        state, contenders=tuple(contenders), passes=state.passes + 1, checksums=partial.checksums, lost=partial.lost, progress=None, **read
+    )
     best = state.best
     details = {"pass": state.passes, "log_likelihood": best.log_likelihood, "rows": state.rows, "skipped": state.skipped}
     change = best.log_likelihoods[-1] - best.log_likelihoods[-2] if len(best.log_likelihoods) > 1 else None
     said = "" if change is None else f", change {change:.3g}"
     observe(Event("pass", f"pass {state.passes}: log-likelihood {best.log_likelihood:.10g} per row{said}", {**details, "change": change}))
     if state.skipped and state.passes == 1:
-        observe(Event("skipped", f"{state.skipped:,} rows with missing values are left out", {"rows": state.skipped}))
+        observe(Event("skipped", f"{state.skipped:,} rows are left out", {"rows": state.skipped}))
     return state
 
 

@@ -9,6 +9,7 @@ __all__ = ["Job", "describe_source", "saved_model", "score_table"]
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,9 @@ from streamgmm.passes import Caller, FitProblem, Observer
 from streamgmm.reduce import Span
 from streamgmm.registry import implementation
 from streamgmm.saving import Saver
+from streamgmm.sources._damage_policy import DamagePolicy
 from streamgmm.sources.base import AbstractSource
+from streamgmm.sources.guarded import guard
 from streamgmm.state import Contender, FitState, Outcome
 
 RESUMES = ("never", "auto", "must")
@@ -61,6 +64,13 @@ class Job:
         """The components' class."""
         found: type[AbstractGaussian] = implementation("components", f"gaussian_{self.configuration.covariance_type}")
         return found
+
+    @cached_property
+    def guarded(self) -> AbstractSource:
+        """The source, read under the policy for damaged blocks; rows in memory need none."""
+        if self.source.in_memory or not self.source.repeatable:
+            return self.source
+        return guard(self.source, DamagePolicy(self.configuration.on_damage, seed=self.configuration.seed))
 
     def fit(self) -> FitResult:
         """Fit without a run folder."""
@@ -122,7 +132,7 @@ class Job:
         if self.start is not None:
             self._refuse_few_rows()
             return start_state([self._with_law(self.start)])
-        sample = sample_for_starts(self.source, c.seed)
+        sample = sample_for_starts(self.guarded, c.seed)
         for caution in cautions(sample, self.source, c.n_components):
             self.observe(caution)
         initialiser = implementation("initialisers", c.init)()
@@ -156,7 +166,7 @@ class Job:
     def _loop(self, state: FitState, run: Run | None) -> FitResult:
         c = self.configuration
         schedule = implementation("schedules", c.schedule)()
-        problem = FitProblem(self.source, schedule, c.regularisation(), c.stopping(), c.assignment == "hard", c.arithmetic)
+        problem = FitProblem(self.guarded, schedule, c.regularisation(), c.stopping(), c.assignment == "hard", c.arithmetic)
         saver = None if run is None else Saver(run, c.checkpoint_every, self.observe, self.clock)
         caller = Caller(self.observe, self.stop_requested, None if saver is None else saver.due, self.clock)
         return run_fit(problem, state, self.executor, caller, saver)
@@ -200,6 +210,7 @@ def saved_model(result: FitResult, source: AbstractSource, configuration: FitCon
         "rows": state.rows,
         "skipped": state.skipped,
         "start": state.best.start,
+        "lost_blocks": [one._asdict() for one in state.lost],
     }
     return SavedModel(result.mixture, source.feature_names, source.units, result.log_likelihoods, provenance)
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from streamgmm.block import Block
 from streamgmm.checksums import checksum
-from streamgmm.em import Partial, e_step, merge_partials
+from streamgmm.em import LostBlock, Partial, e_step, merge_partials
 from streamgmm.errors import CheckpointError, DataChangedError, DataError, NondeterminismError
 from streamgmm.events import Event, ignore
 from streamgmm.executors.base import AbstractExecutor, never
@@ -63,7 +63,8 @@ class BlockStatistics:
         """The partial of one block."""
         statistics = e_step(self.mixtures, block, block_rows=self.block_rows, hard=self.hard, arithmetic=self.arithmetic)
         checksums = np.array([checksum(block.x, block.sample_weight)], np.uint32) if self.check else NO_CHECKSUMS
-        return Partial(self.stamp, statistics, checksums)
+        lost = (LostBlock(block.index, block.skipped, block.damage),) if block.damage else ()
+        return Partial(self.stamp, statistics, checksums, lost)
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +100,7 @@ def one_pass(
     with closing(executor.map_spans(function, merge_partials, problem.source, done=done, sound=Partial.fault)) as found:
         for one in found:
             if not isinstance(one, Event):
-                _account(problem, state, ledger, *one)
+                _account(problem, state, ledger, caller.observe, *one)
                 caller.observe(_reading(problem, state, ledger, caller.clock() - pass_began))
             elif one.kind != "waiting":
                 caller.observe(one)
@@ -144,14 +145,24 @@ def _done_before(problem: FitProblem, state: FitState, stamp: str, observe: Obse
     return state.progress.done
 
 
-def _account(problem: FitProblem, state: FitState, ledger: Ledger, span: Span, partial: Partial) -> None:
+def _account(problem: FitProblem, state: FitState, ledger: Ledger, observe: Observer, span: Span, partial: Partial) -> None:
     """Count a partial once, and compare its rows with those of the pass before."""
     if ledger.accept(span, partial):
         return
+    known = {one.block for one in state.lost}
+    for lost in partial.lost:
+        if lost.block not in known:
+            message = f"block {lost.block} is left out with its {lost.rows:,} rows: {lost.reason}"
+            observe(Event("skipped", message, {"block": lost.block, "rows": lost.rows, "reason": lost.reason}))
     expected = state.checksums[span.first : span.first + len(partial.checksums)]
-    if len(expected) != len(partial.checksums) or np.array_equal(expected, partial.checksums):
+    if len(expected) != len(partial.checksums):
         return
-    at = int(np.flatnonzero(expected != partial.checksums)[0])
+    differ = expected != partial.checksums
+    left_out = known | {one.block for one in partial.lost}
+    differ[[block - span.first for block in left_out if 0 <= block - span.first < len(differ)]] = False
+    if not differ.any():
+        return
+    at = int(np.argmax(differ))
     found = f"block {span.first + at} had checksum {expected[at]:08x} in the pass before and has {partial.checksums[at]:08x} now"
     raise changed_rows(problem, found)
 

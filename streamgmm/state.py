@@ -6,7 +6,7 @@ strict JSON and back, bit for bit.
 
 __all__ = ["Contender", "FitState", "Outcome", "Progress"]
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from streamgmm.arrays import FloatArray
 from streamgmm.components.base import AbstractComponents
-from streamgmm.em import MixtureStatistics, Partial
+from streamgmm.em import LostBlock, MixtureStatistics, Partial
 from streamgmm.errors import CheckpointError
 from streamgmm.mixture import Mixture
 from streamgmm.reduce import Span
@@ -73,7 +73,8 @@ NO_CHECKSUMS: npt.NDArray[np.uint32] = np.empty(0, np.uint32)
 class FitState:
     """After `passes` passes, and perhaps a part of the next one.
 
-    rows, skipped, weight, column_means, column_deviations, checksums (one for each block): of the rows that the last pass read.
+    rows, skipped, weight, column_means, column_deviations, checksums (one for each block), lost (blocks left out because they could not
+    be read): of the last pass.
     """
 
     contenders: tuple[Contender, ...]
@@ -85,6 +86,7 @@ class FitState:
     column_means: tuple[float, ...] = ()
     column_deviations: tuple[float, ...] = ()
     checksums: npt.NDArray[np.uint32] = field(default_factory=lambda: NO_CHECKSUMS)
+    lost: tuple[LostBlock, ...] = ()
     progress: Progress | None = None
 
     @property
@@ -117,6 +119,7 @@ class FitState:
             "weight": self.weight,
             "outcome": None if self.outcome is None else self.outcome.word,
             "contenders": [_describe(contender) for contender in self.contenders],
+            "lost": [list(one) for one in self.lost],
             "progress": None if self.progress is None else _describe_progress(self.progress),
         }
 
@@ -129,7 +132,8 @@ class FitState:
             columns = [tuple(float(value) for value in arrays[name]) for name in ("column_means", "column_deviations")]
             numbers = (int(record["passes"]), int(record["rows"]), int(record["skipped"]), float(record["weight"]))
             checksums = arrays["checksums"].astype(np.uint32) if "checksums" in arrays else NO_CHECKSUMS
-            state = cls(contenders, *numbers, outcome, columns[0], columns[1], checksums)
+            lost = _lost(record.get("lost", ()))
+            state = cls(contenders, *numbers, outcome, columns[0], columns[1], checksums, lost)
             described = record.get("progress")
             return state if described is None else replace(state, progress=_progress(described, arrays, state.active))
         except (KeyError, TypeError, ValueError, ArithmeticError) as error:
@@ -148,7 +152,13 @@ def _describe(contender: Contender) -> dict[str, Any]:
 
 def _describe_progress(progress: Progress) -> dict[str, Any]:
     described = [
-        {"number": span.number, "level": span.level, "checksums": len(partial.checksums), "rows": partial.rows}
+        {
+            "number": span.number,
+            "level": span.level,
+            "checksums": len(partial.checksums),
+            "rows": partial.rows,
+            "lost": [*map(list, partial.lost)],
+        }
         for span, partial in progress.done
     ]
     return {"stamp": progress.stamp, "spans": described}
@@ -178,12 +188,16 @@ def _progress(described: Mapping[str, Any], arrays: Mapping[str, FloatArray], ac
         stop = start + int(one["checksums"])
         checksums = arrays["progress_checksums"][start:stop].astype(np.uint32)
         statistics = tuple(_statistics_of(c, contender, arrays, i) for c, contender in enumerate(active))
-        partial = Partial(stamp, statistics, checksums)
+        partial = Partial(stamp, statistics, checksums, _lost(one.get("lost", ())))
         if len(checksums) != stop - start or partial.rows != one["rows"]:
             raise ValueError(f"the span of blocks from {span.first} on does not hold the rows that are said of it")
         done.append((span, partial))
         start = stop
     return Progress(stamp, tuple(done))
+
+
+def _lost(listed: Iterable[Any]) -> tuple[LostBlock, ...]:
+    return tuple(LostBlock(int(block), int(rows), str(reason)) for block, rows, reason in listed)
 
 
 def _statistics_of(c: int, contender: Contender, arrays: Mapping[str, FloatArray], i: int) -> MixtureStatistics:

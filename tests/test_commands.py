@@ -183,7 +183,7 @@ def test_resume_needs_no_options_but_those_that_may_change(store, tmp_path):
     resumed = commands.resume(run, max_iter=50, tol=1e-4)
     assert resumed["outcome"] == "converged"
     assert resumed["features"] == ["pm_ra", "mag"]
-    with pytest.raises(ConfigError, match="seed of a run cannot change; max_iter, tol, deadline, checkpoint_every can"):
+    with pytest.raises(ConfigError, match="seed of a run cannot change; max_iter, tol, deadline, checkpoint_every, on_damage can"):
         commands.resume(run, seed=3)
 
 

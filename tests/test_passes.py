@@ -1,7 +1,7 @@
 """Passes that are left and taken up: laws of the ledger, of what remains, of commits by time."""
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -9,12 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamgmm.checkpoint import Run
+from streamgmm.configuration import FitConfiguration
 from streamgmm.em import Partial
-from streamgmm.errors import CheckpointError, DataChangedError, NondeterminismError, NumericalError, StorageError
-from streamgmm.events import Event
+from streamgmm.errors import CheckpointError, ChunkCorruptError, DataChangedError, NondeterminismError, NumericalError, StorageError
+from streamgmm.events import Event, ignore
 from streamgmm.executors.serial import Serial
 from streamgmm.executors.threads import Threads
 from streamgmm.fit import fit_states, run_fit, start_state
+from streamgmm.job import Job, saved_model
 from streamgmm.ledger import Ledger
 from streamgmm.passes import BlockStatistics, Caller, FitProblem
 from streamgmm.reduce import Span, TreeReducer, remaining
@@ -23,7 +25,7 @@ from streamgmm.saving import SHARE, Saver
 from streamgmm.schedules.full_batch import FullBatch
 from streamgmm.state import FitState, Outcome
 from streamgmm.stopping import Stopping
-from tests.making import as_arrays_equal, fit_rows, rows_source, same_bits, wide_start
+from tests.making import CountedRows, as_arrays_equal, em_steps, fit_rows, rows_source, same_bits, wide_start
 
 N_BLOCKS = 11
 
@@ -333,3 +335,63 @@ def test_a_run_goes_on_in_the_middle_of_a_pass(table, starts, tmp_path):
         assert state.progress is not None
         result = run_fit(problem, state.reopened(), Serial(), None, run.commit)
     assert same_bits(result.mixture, whole.mixture)
+
+
+# ---- blocks that cannot be read --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Torn(CountedRows):
+    """Rows of which one block cannot be read from some read on."""
+
+    bad: int = 4
+    after: int = 0
+
+    def load(self, index):
+        rows = super().load(index)
+        if index == self.bad and len(self.reads) > self.after:
+            raise ChunkCorruptError(f"chunk {index} is damaged")
+        return rows
+
+
+def torn_job(table, *, after=0, on_damage="skip", max_iter=3, seen=None):
+    source = Torn(feature_names=("a", "b"), units=("", ""), block_rows=100, x=table, after=after)
+    configuration = FitConfiguration(n_components=2, tol=0.0, max_iter=max_iter, block_rows=100, on_damage=on_damage)
+    start = wide_start("gaussian_full", 2, table, np.random.default_rng(1))
+    return Job(source, configuration, Serial(), start=start, observe=ignore if seen is None else seen.append)
+
+
+def test_a_damaged_block_is_left_out_said_and_recorded(table):
+    seen = []
+    job = torn_job(table, seen=seen)
+    result = job.fit()
+    without = np.concatenate([table[:400], table[500:]])
+    expected, _ = em_steps(job.start, without, 3)
+    np.testing.assert_allclose(result.mixture.components.means, expected.components.means, rtol=1e-10)
+    assert [event.details["block"] for event in seen if event.kind == "skipped" and "block" in event.details] == [4]
+    assert (result.state.rows, result.state.skipped) == (len(table) - 100, 100)
+    assert saved_model(result, job.source, job.configuration).provenance["lost_blocks"][0]["block"] == 4
+
+
+def test_damage_in_mid_run_is_an_error_by_default_and_skipping_may_be_chosen_at_a_resume(table, tmp_path):
+    with pytest.raises(ChunkCorruptError):
+        torn_job(table, after=N_BLOCKS + 6, on_damage="raise").fit_in(Run(tmp_path / "run"))
+    result = torn_job(table).fit_in(Run(tmp_path / "run"))
+    assert result.state.passes == 3
+    assert [one.block for one in result.state.lost] == [4]
+
+
+def test_what_was_left_out_stands_in_a_record(table):
+    job = torn_job(table, max_iter=2)
+    states = list(
+        fit_states(
+            FitProblem(job.guarded, FullBatch(), stopping=Stopping(0.0, 2)), job.first_state(), Serial(), Caller(snapshot_due=lambda: True)
+        )
+    )
+    for state in states:
+        again = through_a_record(state)
+        assert again.lost == state.lost
+        assert (again.progress and [p.lost for _, p in again.progress.done]) == (
+            state.progress and [p.lost for _, p in state.progress.done]
+        )
+    assert states[-1].lost[0].block == 4
