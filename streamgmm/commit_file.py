@@ -13,6 +13,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -83,14 +84,34 @@ def pack(state: FitState, link: Link) -> tuple[bytes, Commit]:
 
 
 def _group_members(arrays: Mapping[str, FloatArray]) -> dict[str, bytes]:
+    """Members of a Zarr v3 group of uncompressed arrays of one chunk each: zarr's metadata, and the numbers as they are."""
+    members = {"zarr.json": _metadata_of_group()}
+    for name, value in arrays.items():
+        members[f"{name}/zarr.json"] = _metadata_of_array(value.shape)
+        if value.size:
+            members["/".join((name, "c", *("0" * value.ndim)))] = value.astype("<f8").tobytes()
+    return members
+
+
+@lru_cache
+def _metadata_of_group() -> bytes:
     held: dict[str, Any] = {}
-    group = zarr.create_group(MemoryStore(held), zarr_format=3)
-    with zarr.config.set({"array.write_empty_chunks": True}):
-        for name, value in arrays.items():
-            chunks = tuple(max(n, 1) for n in value.shape)
-            array = group.create_array(name, shape=value.shape, dtype="float64", chunks=chunks, compressors=None)
-            array[...] = value
-    return {name: content.to_bytes() for name, content in held.items()}
+    zarr.create_group(MemoryStore(held), zarr_format=3)
+    return _bytes_of(held["zarr.json"])
+
+
+@lru_cache(maxsize=1024)
+def _metadata_of_array(shape: tuple[int, ...]) -> bytes:
+    """As zarr writes it; that takes milliseconds, and a run's commits have few shapes."""
+    held: dict[str, Any] = {}
+    chunks = tuple(max(n, 1) for n in shape)
+    zarr.create_array(MemoryStore(held), shape=shape, dtype="float64", chunks=chunks, compressors=None, zarr_format=3)
+    return _bytes_of(held["zarr.json"])
+
+
+def _bytes_of(buffer: Any) -> bytes:
+    content: bytes = buffer.to_bytes()
+    return content
 
 
 def _zipped(members: Mapping[str, bytes]) -> bytes:

@@ -9,7 +9,9 @@ import zipfile
 
 import numpy as np
 import pytest
+import zarr
 
+from streamgmm import commit_file
 from streamgmm.checkpoint import COMMITS_KEPT, Run
 from streamgmm.components.gaussian_full import GaussianFull
 from streamgmm.components.gaussian_tied import GaussianTied
@@ -219,3 +221,16 @@ def test_broken_commits_do_not_count_among_the_good_ones_that_are_kept(run):
     damage(run.commits / "000007.zip", "cut")
     assert same(run.latest().state, state_after(4))
     assert sorted(path.name for path in run.commits.glob("*.broken")) == [f"{number:06d}.broken" for number in (5, 6, 7)]
+
+
+def test_the_arrays_of_a_commit_are_written_as_zarr_writes_them():
+    arrays = {"a": np.arange(6.0).reshape(2, 3), "b": np.array(1.5), "empty": np.empty(0), "deep": np.arange(8.0).reshape(2, 2, 2)}
+    held = {}
+    group = zarr.create_group(zarr.storage.MemoryStore(held), zarr_format=3)
+    with zarr.config.set({"array.write_empty_chunks": True}):
+        for name, value in arrays.items():
+            array = group.create_array(
+                name, shape=value.shape, dtype="float64", chunks=tuple(max(n, 1) for n in value.shape), compressors=None
+            )
+            array[...] = value
+    assert commit_file._group_members(arrays) == {name: content.to_bytes() for name, content in held.items()}

@@ -1,0 +1,135 @@
+"""What safety costs an undisturbed fit: checksums of rows, guarded reads and commits, side by side with a fit that has none of them.
+
+    python -m benchmarks.overhead --json overhead.json
+
+One column store, three ways to fit it from the same start, in turns A B C A B C within one process:
+
+- bare: no run folder, no checksums, reads that are not guarded against stalls;
+- checked: checksums and guarded reads, no run folder (what `fit` does without a run);
+- saved: both, in a run folder with the default time between commits, and the model written at the end.
+
+Ratios are taken within a turn; the median is shown, by the clock and by processor seconds, which a neighbour on the machine disturbs
+less. Exits 1 where `saved` takes more than --limit of `bare` by processor seconds.
+"""
+
+__all__ = ["main"]
+
+import argparse
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from benchmarks.reporting import machine, markdown, say, write_json
+from benchmarks.standard import standard_mixture, standard_rows
+from benchmarks.timed import mixture_of
+from streamgmm import passes
+from streamgmm.checkpoint import Run
+from streamgmm.column_store import ColumnStoreWriter
+from streamgmm.configuration import FitConfiguration
+from streamgmm.executors.threads import Threads
+from streamgmm.job import Job
+from streamgmm.sources import open_source
+
+WAYS = ("bare", "checked", "saved")
+N_FEATURES = 6
+
+
+def options() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=4_000_000)
+    parser.add_argument("--components", type=int, nargs="+", default=[16, 64])
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--passes", type=int, default=8)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--limit", type=float, default=1.03)
+    parser.add_argument("--json", type=Path, help="write everything that was measured")
+    return parser.parse_args()
+
+
+@contextmanager
+def nothing_checked() -> Iterator[None]:
+    """Checksums that cost nothing and say nothing."""
+    before = passes.checksum
+    passes.checksum = lambda *_: 0  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        passes.checksum = before
+
+
+def seconds_of(way: str, job: Job, folder: Path) -> tuple[float, float]:
+    """Seconds and processor seconds of a fit."""
+    began, worked = time.perf_counter(), time.process_time()
+    if way == "bare":
+        job.__dict__["guarded"] = job.source
+        with nothing_checked():
+            job.fit()
+    elif way == "checked":
+        job.fit()
+    else:
+        job.fit_in(Run(folder / "run"))
+    taken = time.perf_counter() - began, time.process_time() - worked
+    shutil.rmtree(folder / "run", ignore_errors=True)
+    return taken
+
+
+def turns_of(n_components: int, given: argparse.Namespace, folder: Path) -> list[dict[str, tuple[float, float]]]:
+    """Turn after turn, what each way took; a fit before warms up."""
+    mixture = standard_mixture(n_components, N_FEATURES, 0)
+    names = [f"x{j}" for j in range(N_FEATURES)]
+    store = folder / f"rows-{n_components}.zarr"
+    rows = standard_rows(mixture, given.rows, 0)
+    with ColumnStoreWriter(store, dict.fromkeys(names, np.dtype("f8"))) as writer:
+        writer.append({name: rows[:, j] for j, name in enumerate(names)})
+    del rows
+    configuration = FitConfiguration(n_components=n_components, tol=0.0, max_iter=given.passes)
+    executor = Threads(given.threads)
+
+    def job() -> Job:
+        return Job(open_source(store, features=names), configuration, executor, start=mixture_of(mixture))
+
+    job().fit()
+    return [{way: seconds_of(way, job(), folder) for way in WAYS} for _ in range(given.repeats)]
+
+
+def summary(turns: list[dict[str, tuple[float, float]]], n_passes: int) -> dict[str, Any]:
+    """Medians over turns."""
+    ratios = {
+        f"{way}_{name}": median(turn[way][which] / turn["bare"][which] for turn in turns)
+        for way in WAYS[1:]
+        for which, name in enumerate(("clock", "processor"))
+    }
+    return {**ratios, "seconds_per_pass": median(turn["bare"][0] for turn in turns) / n_passes, "turns": turns}
+
+
+def line(n_components: int, found: Mapping[str, Any]) -> list[str]:
+    """One row of the table."""
+    shares = [f"{found[f'{way}_{name}'] - 1:+.1%}" for way in WAYS[1:] for name in ("clock", "processor")]
+    return [f"{n_components} x {N_FEATURES}", f"{found['seconds_per_pass']:.3f}", *shares]
+
+
+def main() -> None:
+    """Measure and print."""
+    given = options()
+    with tempfile.TemporaryDirectory(prefix="overhead-") as folder:
+        found = {k: summary(turns_of(k, given, Path(folder)), given.passes) for k in given.components}
+    head = ("K x D", "s per pass, bare", "checked, clock", "checked, processor", "saved, clock", "saved, processor")
+    say(markdown(head, [line(k, one) for k, one in found.items()]))
+    if given.json:
+        write_json(given.json, {"machine": machine(), "rows": given.rows, "passes": given.passes, "found": found})
+    worst = max(one["saved_processor"] for one in found.values())
+    if worst > given.limit:
+        sys.exit(f"safety takes {worst - 1:.1%} of a pass, {given.limit - 1:.0%} is the limit")
+
+
+if __name__ == "__main__":
+    main()
