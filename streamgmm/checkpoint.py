@@ -305,6 +305,10 @@ class Run:
         """Numbers of the commits that are there, verified or not."""
         return sorted(int(match[1]) for name in self.storage.names(FOLDER) if (match := COMMIT_NAME.fullmatch(name)))
 
+    def set_aside(self) -> list[str]:
+        """Names of the commits that were found broken and renamed."""
+        return [f"{FOLDER}/{name}" for name in self.storage.names(FOLDER) if name.endswith(".broken")]
+
     def _used(self) -> list[int]:
         """Numbers that no commit may take any more, those of broken ones included."""
         return [int(match[1]) for name in self.storage.names(FOLDER) if (match := NUMBERED.fullmatch(name))]
