@@ -9,7 +9,8 @@ other library. To read the package, follow a block of rows from the file to the 
     sources/  executors/                          where blocks come from; where they are mapped and merged
     schedules/  stopping  state  initialisers/    how a pass becomes the next mixture, when to stop, what a fit carries, where it starts
     fit                                           the loop
-    checkpoint  model_file                        the run on disk, the file of a model
+    storage/  commit_file  checkpoint             where a run's files are, one commit as bytes, the run
+    model_file  verification                      the file of a model; whether a run is whole
     job  estimator  commands/  cli                one fit from a source to a result, and its faces
 """
 

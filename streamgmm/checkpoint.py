@@ -13,7 +13,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -61,12 +61,14 @@ class Run:
 
     def __init__(self, folder: str | os.PathLike[str] | AbstractStorage) -> None:
         self.storage = folder if isinstance(folder, AbstractStorage) else open_storage(folder, (FOLDER,))
-        self.folder = Path(self.storage.describe())
+        self.place = self.storage.describe()
+        self.folder = Path(self.place)
         self.commits = self.folder / FOLDER
         self.model_path = self.folder / "model.zarr"
         self.events_path = self.folder / "events.jsonl"
         self.remarks: Sequence[Event] = ()
         self._last: Commit | None = None
+        self._unsure: dict[bytes, Commit] = {}  # commits of the next number of which the storage did not say that they are there
         self._identity = ""  # SHA-256 of run.json: what its commits name as their run
         self._top: int | None = None  # the highest number that this process knows of
 
@@ -104,24 +106,22 @@ class Run:
     def start(self, record: Mapping[str, Any]) -> None:
         """Write run.json once; strict JSON. Raises CheckpointError where commits of a run are there whose run.json is not."""
         if self.numbers():
-            raise CheckpointError(
-                f"{self.folder} holds commits, but not the {RECORD} that they belong to; put it back, or use a new folder"
-            )
+            raise CheckpointError(f"{self.place} holds commits, but not the {RECORD} that they belong to; put it back, or use a new folder")
         content = {"format": FORMAT, "format_version": FORMAT_VERSION, **record}
         raw = json.dumps(content, indent=1, sort_keys=True, allow_nan=False).encode()
-        with self._taken(RECORD):
+        try:
             self.storage.create(RECORD, raw)
+        except FileExistsError:
+            raise self._taken(RECORD) from None
         self._identity, self._top = hashlib.sha256(raw).hexdigest(), max(self._used(), default=0)
 
     def record(self) -> dict[str, Any]:
         """run.json. Raises CheckpointError where there is none or it is not ours."""
-        path = f"{self.folder}/{RECORD}"
+        path = f"{self.place}/{RECORD}"
         try:
             raw = self.storage.read(RECORD)
         except FileNotFoundError:
-            raise CheckpointError(
-                f"no run in {self.folder}: looked for {RECORD}; start one with streamgmm fit --run {self.folder}"
-            ) from None
+            raise CheckpointError(f"no run in {self.place}: looked for {RECORD}; start one with streamgmm fit --run {self.place}") from None
         found = strict_json(raw, path)
         if not isinstance(found, dict) or found.get("format") != FORMAT:
             raise CheckpointError(f"{path} is not a streamgmm file")
@@ -146,10 +146,10 @@ class Run:
             listed = "; ".join(f"{key} was {old.get(key)!r}, is {new.get(key)!r}" for key in changed[:8])
             if part == "source":
                 raise DataChangedError(
-                    f"the rows are not those that the run in {self.folder} was started with: {listed}. Use a new run folder."
+                    f"the rows are not those that the run in {self.place} was started with: {listed}. Use a new run folder."
                 )
             raise RunMismatchError(
-                f"the run in {self.folder} was started with another configuration: {listed}. Use a new run folder; only"
+                f"the run in {self.place} was started with another configuration: {listed}. Use a new run folder; only"
                 f" {', '.join(may_change)} may change."
             )
 
@@ -162,17 +162,20 @@ class Run:
         """
         if self._top is None:
             self.latest()
+        self._adopt()
         last, top = self._last, self._top or 0
         parent, parent_number = (last.record_hash, last.number) if last is not None else ("", 0)
         raw, made = pack(state, Link(top + 1, parent, parent_number, self._identity, self.storage.writer))
-        self._refuse_newer(top)
         try:
-            with self._taken(_name(made.number)):
-                self.storage.create(_name(made.number), raw)
-        except BaseException:
-            self._adopt(raw, made)
-            raise
+            self._refuse_newer(top)
+            self._unsure[raw] = made
+            self.storage.create(_name(made.number), raw)
+        except (FileExistsError, RunLockedError) as error:
+            if self._adopt():
+                return self.commit(state)
+            raise self._taken(_name(made.number)) from error
         self._last, self._top = made, made.number
+        self._unsure.clear()
         self._withdraw_if_stale(made.number)
         self._clean_up()
         self.storage.reserve(2 * len(raw))
@@ -183,7 +186,7 @@ class Run:
         newest = max(self._used(), default=0)
         if newest > top:
             raise RunLockedError(
-                f"the run in {self.folder} has commit {newest}, which another process wrote after this one's {top}; this one stops"
+                f"the run in {self.place} has commit {newest}, which another process wrote after this one's {top}; this one stops"
             )
 
     def _withdraw_if_stale(self, number: int) -> None:
@@ -193,11 +196,18 @@ class Run:
             self.storage.remove(_name(number))
             raise
 
-    def _adopt(self, raw: bytes, made: Commit) -> None:
-        """After a failure: what stands under the number all the same is what the next commit follows."""
-        with contextlib.suppress(OSError, StreamGMMError):
-            if self.storage.read(_name(made.number)) == raw:
-                self._last, self._top = made, made.number
+    def _adopt(self) -> bool:
+        """After failures: where one of them stands under its number all the same, the next commit follows it."""
+        if not self._unsure:
+            return False
+        try:
+            made = self._unsure.get(self.storage.read(_name((self._top or 0) + 1)))
+        except (FileNotFoundError, CheckpointError):
+            return False
+        if made is not None:
+            self._last, self._top = made, made.number
+            self._unsure.clear()
+        return made is not None
 
     def _clean_up(self) -> None:
         """Oldest first, so that whatever ends it leaves the newest."""
@@ -217,12 +227,8 @@ class Run:
         except (StreamGMMError, FileNotFoundError):
             return False
 
-    @contextlib.contextmanager
-    def _taken(self, name: str) -> Iterator[None]:
-        try:
-            yield
-        except FileExistsError:
-            raise RunLockedError(f"{self.folder}/{name} was written by another process meanwhile; this one stops") from None
+    def _taken(self, name: str) -> RunLockedError:
+        return RunLockedError(f"{self.place}/{name} was written by another process meanwhile; this one stops")
 
     # ---- reading commits ---------------------------------------------------------------------------------------------
 
@@ -234,16 +240,15 @@ class Run:
         good, faults = self.examine(COMMITS_KEPT)
         if faults and not good:  # they keep their names: a run of which nothing is left must not look like a new one
             listed = "; ".join(f"{fault.name}: {fault.said}" for fault in faults)
-            raise CheckpointCorruptError(f"no commit of {self.folder} verifies: {listed}. Start again in a new run folder.")
+            raise CheckpointCorruptError(f"no commit of {self.place} verifies: {listed}. Start again in a new run folder.")
         for fault in faults:
-            said = f"commit {self.folder}/{fault.name} is broken and stepped over: {fault.said}"
+            said = f"commit {self.place}/{fault.name} is broken and stepped over: {fault.said}"
             observe(Event("warning", said, {"commit": fault.number}))
         for missing in self.check_chain(good):
             observe(Event("warning", missing, {}))
         if self.storage.is_open:
             self._set_aside(faults)
-        self._top = max(self._used(), default=0)
-        self._last = good[0] if good else None
+        self._top, self._last = max(self._used(), default=0), good[0] if good else None
         return self._last
 
     def examine(self, most: int) -> tuple[list[Commit], list[Fault]]:
@@ -274,19 +279,20 @@ class Run:
 
     def check_chain(self, newest_first: Sequence[Commit]) -> list[str]:
         """What is missing between commits, in words. Raises CheckpointError where two of them tell different histories."""
-        missing = []
-        used = set(self._used())
+        missing, used = [], set(self._used())
+        if 0 < len(used) < COMMITS_KEPT and min(used) > 1:  # never fewer are left by a clean-up, however it ended
+            missing.append(f"commits of {self.place} are missing: {len(used)} of the {COMMITS_KEPT} that are kept are there")
         for child, older in pairwise(newest_first):
             link = child.link
             if link.parent_number < older.number or (link.parent_number == older.number and link.parent != older.record_hash):
                 raise CheckpointError(
-                    f"{self.folder} holds two histories: {_name(child.number)} follows commit {link.parent_number}"
+                    f"{self.place} holds two histories: {_name(child.number)} follows commit {link.parent_number}"
                     f" ({link.parent[:12] or 'none'}), but {_name(older.number)} is {older.record_hash[:12]} and follows commit"
                     f" {older.link.parent_number} ({older.link.parent[:12] or 'none'}); move one of the two files away, and resume"
                 )
             lost = [number for number in range(older.number + 1, child.number) if number not in used]
             if lost:
-                missing.append(f"commit {lost[0]} of {self.folder} is missing, between {older.number} and {child.number}, which are whole")
+                missing.append(f"commit {lost[0]} of {self.place} is missing, between {older.number} and {child.number}, which are whole")
         return missing
 
     def _hash_of_record(self) -> str:
@@ -298,6 +304,10 @@ class Run:
     def numbers(self) -> list[int]:
         """Numbers of the commits that are there, verified or not."""
         return sorted(int(match[1]) for name in self.storage.names(FOLDER) if (match := COMMIT_NAME.fullmatch(name)))
+
+    def set_aside(self) -> list[str]:
+        """Names of the commits that were found broken and renamed."""
+        return [f"{FOLDER}/{name}" for name in self.storage.names(FOLDER) if name.endswith(".broken")]
 
     def _used(self) -> list[int]:
         """Numbers that no commit may take any more, those of broken ones included."""

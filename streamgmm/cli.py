@@ -231,6 +231,20 @@ def inspect(context: click.Context, /, **options: Any) -> None:
 
 
 @cli.command()
+@click.argument("run")
+@output_options
+@click.pass_context
+def verify(context: click.Context, /, **options: Any) -> None:
+    """Check a run without its rows: record, commits, hashes, numbers, model. Exit code 6 where anything is wrong.
+
+    \b
+    Example:
+      streamgmm verify run
+    """
+    _run(context, options)
+
+
+@cli.command()
 @click.argument("model", metavar="MODEL|RUN")
 @click.argument("store")
 @click.option("--out", required=True, metavar="NAME|PATH", help="A new column of the store; with a / or .zarr in it, a new store.")

@@ -88,6 +88,8 @@ class Job:
         self._refuse(run, resume)
         self._refuse_large_blocks()
         with run:
+            for remark in run.remarks:
+                self.observe(remark)
             if run.exists:
                 defaults = {name: field.default for name, field in FitConfiguration.model_fields.items() if not field.is_required()}
                 run.check_same(self.record(), MAY_CHANGE, defaults)

@@ -1,12 +1,14 @@
 """The model file: an xarray Dataset in a Zarr v3 group. Floor 5.
 
 Plain xarray opens it (`xarray.open_zarr(path, consolidated=False)`). Equal models have equal bytes: no dates, no host names, one
-uncompressed chunk per array. `model_hash` is the SHA-256 of all member names and bytes.
+uncompressed chunk per array. `model_hash` is the SHA-256 of all member names and bytes. The root's attributes hold the SHA-256 of every
+other member and of themselves, so that a changed byte is found; models of the first release have neither, and load.
 """
 
-__all__ = ["FORMAT_VERSION", "SavedModel", "load_model", "model_hash", "save_model"]
+__all__ = ["FORMAT_VERSION", "SavedModel", "load_model", "model_hash", "save_model", "seal_model"]
 
 import hashlib
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,13 +21,14 @@ import xarray as xr
 import zarr
 
 from streamgmm.components._gaussian import AbstractGaussian, Structure
-from streamgmm.errors import CheckpointError, CheckpointVersionError, ConfigError
+from streamgmm.errors import CheckpointCorruptError, CheckpointError, CheckpointVersionError, ConfigError
 from streamgmm.mixture import Mixture
 from streamgmm.pending_folder import PendingFolder, storage_errors
 from streamgmm.registry import implementation
-from streamgmm.strict_zarr import MAX_MEMBER_BYTES, read_group
+from streamgmm.strict_zarr import MAX_MEMBER_BYTES, read_group, strict_json
 
 FORMAT = "streamgmm-model"
+ROOT = "zarr.json"
 FORMAT_VERSION = 1
 MEASURED = ("streamgmm", "numpy", "scipy", "numba", "scikit-learn", "xarray", "zarr")
 
@@ -55,6 +58,7 @@ def save_model(path: str | os.PathLike[str], model: SavedModel, *, overwrite: bo
     try:
         with storage_errors(target):
             _write(_dataset(model), folder.path)
+            seal_model(folder.path)
         folder.publish(replace=overwrite)
     except BaseException:
         folder.discard()
@@ -70,6 +74,41 @@ def _write(dataset: xr.Dataset, folder: Path) -> None:
             encoding[name]["_FillValue"] = None
     with zarr.config.set({"array.write_empty_chunks": True}):
         dataset.to_zarr(folder, mode="w", zarr_format=3, consolidated=False, encoding=encoding)
+
+
+def seal_model(folder: Path) -> None:
+    """Put the hashes of all members into the root's attributes."""
+    root = folder / ROOT
+    document = json.loads(root.read_bytes())
+    document["attributes"].pop("seal", None)
+    document["attributes"]["sha256"] = {
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in sorted(_members(folder)) if name != ROOT
+    }
+    document["attributes"]["seal"] = hashlib.sha256(_plain(document)).hexdigest()
+    root.write_bytes(_plain(document))
+
+
+def _plain(document: Mapping[str, Any]) -> bytes:
+    return json.dumps(document, indent=1, sort_keys=True, allow_nan=False).encode()
+
+
+def _check_seal(folder: Path, members: list[str]) -> None:
+    raw = (folder / ROOT).read_bytes()
+    document = strict_json(raw, ROOT)
+    attributes = document["attributes"]
+    if "seal" not in attributes and "sha256" not in attributes:
+        return
+    hashes = attributes.get("sha256")
+    if not isinstance(hashes, dict) or set(hashes) != set(members) - {ROOT}:
+        raise CheckpointCorruptError(f"{folder}: its members are not those that were written")
+    for name, expected in hashes.items():
+        found = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        if found != expected:
+            raise CheckpointCorruptError(f"{folder}/{name}: SHA-256 {found[:12]}, recorded {str(expected)[:12]}")
+    expected = str(attributes.pop("seal", None))
+    found = hashlib.sha256(_plain(document)).hexdigest()
+    if found != expected or raw != _plain({**document, "attributes": {**attributes, "seal": expected}}):
+        raise CheckpointCorruptError(f"{folder}/{ROOT}: its seal is broken: SHA-256 {found[:12]}, recorded {expected[:12]}")
 
 
 def _dataset(model: SavedModel) -> xr.Dataset:
@@ -131,9 +170,13 @@ def load_model(path: str | os.PathLike[str]) -> SavedModel:
     attributes, arrays = read_group(members, lambda name: (folder / name).read_bytes())
     _check_format(folder, attributes)
     try:
-        return _model(attributes, arrays)
+        model = _model(attributes, arrays)
+        _check_seal(folder, members)
+    except CheckpointError:
+        raise
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise CheckpointError(f"{folder} is not a valid model: {error}") from error
+    return model
 
 
 def _members(folder: Path) -> list[str]:

@@ -300,6 +300,15 @@ def _show_quickstart(result: Facts, console: Console) -> None:
     _pairs(console, [("store", result["store"]), ("labels", result["labels"]), ("picture", result["picture"])])
 
 
+def _show_verify(result: Facts, console: Console) -> None:
+    commits = ", ".join(map(str, result["commits"])) or "none"
+    _pairs(console, [("run", result["run"]), ("whole", "yes" if result["ok"] else "no"), ("good commits", commits)])
+    for what in ("faults", "remarks", "not_checked"):
+        if result[what]:
+            console.print()
+            _table(console, [what.replace("_", " ")], ([said] for said in result[what]))
+
+
 def _show_settings(result: Facts, console: Console) -> None:
     rows = ((key, setting["value"], setting["origin"]) for key, setting in result["settings"].items() if setting["value"] is not None)
     _table(console, ["setting", "value", "from"], rows, left=3)
@@ -317,4 +326,5 @@ SHOWN: dict[str, Callable[[Facts, Console], None]] = {
     "resume": _show_fit,
     "score": _show_score,
     "settings": _show_settings,
+    "verify": _show_verify,
 }

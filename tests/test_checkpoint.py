@@ -109,10 +109,9 @@ def test_every_flipped_byte_is_found(run):
     path = run.commits / "000002.zip"
     raw = path.read_bytes()
     rng = np.random.default_rng(0)
-    for place in rng.choice(len(raw), 300, replace=False):
+    for place in rng.choice(len(raw), 100, replace=False):
         path.write_bytes(raw[:place] + bytes([raw[place] ^ (1 << rng.integers(8))]) + raw[place + 1 :])
-        found = Run(run.folder).latest().state
-        assert same(found, state_after(1)) or same(found, state_after(2))  # zip holds a few bytes that mean nothing
+        assert same(Run(run.folder).latest().state, state_after(1))
 
 
 def test_no_good_commit_is_an_error(run):

@@ -27,7 +27,7 @@ FLOORS = {
     **dict.fromkeys(("sources", "executors", "schedules", "formats", "state", "storage"), 4),
     **dict.fromkeys(("initialisers", "commit_file", "open_storage", "stopping", "model_file"), 5),
     **dict.fromkeys(("fit", "passes", "saving", "checkpoint"), 6),
-    **dict.fromkeys(("analysis", "report"), 7),
+    **dict.fromkeys(("analysis", "report", "verification"), 7),
     **dict.fromkeys(("estimator", "commands"), 8),
     **dict.fromkeys(("cli", "cli_options", "shell"), 9),
     "__main__": 10,

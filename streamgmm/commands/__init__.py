@@ -3,7 +3,7 @@
 Verbs raise the errors of `streamgmm.errors`; they print nothing and exit nowhere. Each is imported when it is first used.
 """
 
-__all__ = ["Where", "doctor", "fit", "ingest", "inspect", "manifest", "plan", "predict", "quickstart", "resume", "sample", "score", "study"]
+__all__ = ["Where", "doctor", "fit", "ingest", "inspect", "manifest", "plan", "predict", "quickstart", "resume", "sample", "score", "study", "verify"]
 
 import importlib
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from streamgmm.commands.making import quickstart as quickstart
     from streamgmm.commands.planning import plan as plan
     from streamgmm.commands.studying import study as study
+    from streamgmm.commands.verifying import verify as verify
     from streamgmm.commands.where import Where as Where
 
 _HOMES = {
@@ -37,6 +38,7 @@ _HOMES = {
     "sample": "applying",
     "score": "applying",
     "study": "studying",
+    "verify": "verifying",
 }
 
 

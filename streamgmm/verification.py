@@ -1,0 +1,123 @@
+"""A run looked over without its rows: record, chain, hashes, numbers, ledger, model. Floor 7.
+
+The commits are read by the loader's own code, so that what is fine here is fine there. Nothing is written, locked or set aside, and
+what could not be judged is listed.
+"""
+
+__all__ = ["Verification", "verify_run"]
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, TypeVar
+
+from streamgmm.checkpoint import Run
+from streamgmm.commit_file import Commit
+from streamgmm.configuration import MAY_CHANGE
+from streamgmm.errors import StreamGMMError
+from streamgmm.model_file import SavedModel, load_model
+from streamgmm.state import FitState, Outcome
+
+T = TypeVar("T")
+
+EVERY = 1 << 30
+DONE = (Outcome.CONVERGED, Outcome.PASSES_EXHAUSTED)
+NOT_CHECKED = (
+    "the rows of the store: they were not read",
+    "whether somebody removed the newest commits: nothing points to the latest",
+    "who wrote the run: hashes find accidents; somebody who may write there can make new ones",
+)
+
+
+@dataclass(frozen=True)
+class Verification:
+    """faults: what is wrong, in words; none: the run is fine. newest: the commit that a resume would go on from."""
+
+    faults: tuple[str, ...]
+    remarks: tuple[str, ...]
+    not_checked: tuple[str, ...]
+    commits: tuple[int, ...]
+    newest: int | None
+    model: bool
+
+
+def verify_run(run: Run) -> Verification:
+    """Check everything that can be checked offline. Raises nothing for what is wrong with the run."""
+    faults: list[str] = []
+    record = _tried(run.record, faults) or {}
+    good, broken = _tried(lambda: run.examine(EVERY), faults) or ([], [])
+    faults += [f"{fault.name}: {fault.said}" for fault in broken]
+    missing = _tried(lambda: run.check_chain(good[:3]), faults) or []
+    faults += missing
+    faults += _ledger_faults(good, record)
+    has_model = run.model_path.exists()
+    model = _tried(lambda: load_model(run.model_path), faults) if has_model else None
+    if model is not None:
+        faults += _model_faults(model, good, record)
+    return Verification(
+        tuple(faults),
+        tuple(_remarks(run, good, has_model=has_model)),
+        NOT_CHECKED,
+        tuple(commit.number for commit in reversed(good)),
+        good[0].number if good else None,
+        model is not None,
+    )
+
+
+def _tried(action: Callable[[], T], faults: list[str]) -> T | None:
+    try:
+        return action()
+    except (StreamGMMError, OSError) as error:
+        faults.append(str(error))
+        return None
+
+
+def _ledger_faults(newest_first: Sequence[Commit], record: Mapping[str, Any]) -> Iterator[str]:
+    """Rows counted against rows there are; passes against histories, and against the commit before."""
+    rows = _table(record.get("source")).get("n_rows")
+    for commit in newest_first:
+        state, name = commit.state, f"commit {commit.number}"
+        counted = state.rows + state.skipped
+        if state.passes and type(rows) is int and counted != rows:
+            yield f"{name}: pass {state.passes} counted {counted} rows, the run was started on {rows}"
+        longest = max((len(contender.log_likelihoods) for contender in state.contenders), default=0)
+        if longest > state.passes:
+            yield f"{name}: {longest} log-likelihoods after {state.passes} passes"
+    for child, older in pairwise(newest_first):
+        if child.state.passes < older.state.passes:
+            yield f"commit {child.number} is after {child.state.passes} passes, commit {older.number} before it after {older.state.passes}"
+
+
+def _model_faults(model: SavedModel, newest_first: Sequence[Commit], record: Mapping[str, Any]) -> Iterator[str]:
+    if model.provenance.get("source") != record.get("source"):
+        yield "model.zarr: it was fitted to other rows than those of the run"
+    ours, theirs = _table(record.get("configuration")), _table(model.provenance.get("configuration"))
+    for key in sorted(ours.keys() & theirs.keys() - set(MAY_CHANGE)):
+        if not _same(ours[key], theirs[key]):
+            yield f"model.zarr: {key} is {theirs[key]!r}, of the run {ours[key]!r}"
+    state = newest_first[0].state if newest_first else None
+    if state is not None and state.outcome in DONE and model.provenance.get("passes") == state.passes and not _is_best(model, state):
+        yield f"model.zarr: its numbers are not those of commit {newest_first[0].number}"
+
+
+def _is_best(model: SavedModel, state: FitState) -> bool:
+    ours, theirs = state.best.mixture.to_arrays(), model.mixture.to_arrays()
+    return ours.keys() == theirs.keys() and all(ours[name].tobytes() == theirs[name].tobytes() for name in ours)
+
+
+def _remarks(run: Run, good: Sequence[Commit], *, has_model: bool) -> Iterator[str]:
+    for name in run.set_aside():
+        yield f"{name} was found broken before, and is set aside"
+    if any(not commit.link.run for commit in good):
+        yield "some commits are of the first release: they name no run and have no seal"
+    if good and good[0].state.outcome in DONE and not has_model:
+        yield "the fit is complete and its model is not written yet: streamgmm resume writes it"
+    yield "unsigned"
+
+
+def _same(a: Any, b: Any) -> bool:
+    return bool((list(a) if isinstance(a, tuple) else a) == (list(b) if isinstance(b, tuple) else b))
+
+
+def _table(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

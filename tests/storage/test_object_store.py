@@ -1,0 +1,117 @@
+"""Object stores: conditional writes, lost replies, refusals that say nothing secret."""
+
+import random
+
+import pytest
+from obstore import exceptions
+from obstore.store import MemoryStore
+
+from streamgmm.checkpoint import Run
+from streamgmm.errors import RunLockedError, SecurityError, StorageError
+from streamgmm.open_storage import open_storage
+from streamgmm.storage.object_store import Bucket, ObjectStore
+from tests.reliability import acknowledgements
+from tests.reliability.acknowledgements import SimulatedBucket
+from tests.reliability.small_runs import RECORD, same_state, small_state
+
+
+def memory():
+    return Bucket(MemoryStore())
+
+
+def test_a_run_in_an_object_store_goes_on_in_the_next_process():
+    bucket = memory()
+    with Run(ObjectStore(bucket, "memory:///run")) as run:
+        run.start(RECORD)
+        for passes in range(1, 6):
+            run.commit(small_state(passes))
+    with Run(ObjectStore(bucket, "memory:///run")) as again:
+        assert again.exists
+        assert again.numbers() == [3, 4, 5]
+        assert same_state(again.latest().state, small_state(5))
+        assert again.commit(small_state(6)).number == 6
+
+
+def test_a_broken_object_is_set_aside():
+    bucket = memory()
+    run = Run(ObjectStore(bucket, "memory:///run"))
+    with run:
+        run.start(RECORD)
+        run.commit(small_state(1))
+        run.commit(small_state(2))
+        raw = bucket.get("commits/000002.zip")
+        bucket.delete("commits/000002.zip")
+        bucket.put_new("commits/000002.zip", raw[:-1])
+        assert same_state(run.latest().state, small_state(1))
+        assert run.storage.names("commits") == ["000001.zip", "000002.broken"]
+
+
+def test_the_second_of_two_writers_is_stopped_at_its_next_commit():
+    bucket = memory()
+    first, second = (Run(ObjectStore(bucket, "memory:///run")) for _ in range(2))
+    first.start(RECORD)
+    assert second.latest() is None
+    first.commit(small_state(1))
+    with pytest.raises(RunLockedError, match="another process"):
+        second.commit(small_state(1))
+
+
+def test_p23_lost_acknowledgements_are_no_conflicts():
+    outcome = acknowledgements.trials(24, seed=3)
+    assert outcome.violations == 0, outcome
+    assert outcome.remarks["faults"] > 50
+    assert outcome.remarks["conflicts"] == 12, "one writer of each race is told"
+
+
+def test_p23_without_the_writers_id_and_the_reading_back_there_are_false_conflicts(monkeypatch):
+    def believe(self, name, content):
+        try:
+            self._bucket.put_new(name, content)
+        except exceptions.AlreadyExistsError:
+            raise FileExistsError(name) from None
+
+    monkeypatch.setattr(ObjectStore, "_put", believe)
+    monkeypatch.setattr(Run, "_adopt", lambda self: False)
+    assert acknowledgements.trials(20, seed=3).violations > 0
+
+
+def test_a_store_that_ignores_the_condition_is_refused_at_the_start():
+    class Ignores(SimulatedBucket):
+        def put_new(self, name, content):
+            self.objects[name] = content
+
+    storage = ObjectStore(Ignores(random.Random(0), 0.0), "s3://bucket/run")
+    with pytest.raises(StorageError, match="If-None-Match"):
+        storage.open()
+
+
+def test_a_store_without_conditional_writes_is_refused_with_a_remedy():
+    class Cannot(SimulatedBucket):
+        def put_new(self, name, content):
+            raise exceptions.NotSupportedError("put with condition")
+
+    with pytest.raises(StorageError, match="use s3, gs or az"):
+        ObjectStore(Cannot(random.Random(0), 0.0), "https://host/run").open()
+
+
+def test_what_a_library_says_is_cut_and_redacted():
+    class Talks(SimulatedBucket):
+        def get(self, name):
+            raise exceptions.GenericError("GET https://user:pa55word@host/x?sig=s3cret failed\nDebug source: token=abc")
+
+    with pytest.raises(StorageError) as refusal:
+        ObjectStore(Talks(random.Random(0), 0.0), "https://host/run").read("run.json")
+    assert not any(secret in str(refusal.value) for secret in ("pa55word", "s3cret", "abc"))
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://host/run", "simplecache::s3://bucket/run", "memory://run", "reference://x", "https://127.0.0.1/run"]
+)
+def test_d29_d30_addresses_that_are_not_allowed(url):
+    with pytest.raises(SecurityError):
+        open_storage(url)
+
+
+def test_an_address_keeps_its_password_out_of_messages():
+    storage = open_storage("s3://key:pa55word@bucket/run")
+    assert "pa55word" not in storage.describe()
