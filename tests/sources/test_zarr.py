@@ -421,7 +421,7 @@ def test_a_group_or_a_table_is_no_column(tmp_path):
 def test_an_absent_chunk_of_a_store_of_ours_is_an_error(store):
     (store / "bt" / "c" / "3").unlink()
     with pytest.raises(
-        ChunkMissingError, match=r"column 'bt': chunk c/3 is not in the store .*; rows 192 to 255 would be read as fill value nan.*damaged"
+        ChunkMissingError, match=r"column 'bt': chunk c/3 is not in the store; rows 192 to 255 would be read as fill value nan.*damaged"
     ):
         open_source(store)
     assert open_source(store, features=["pmra", "n"]).n_rows == N
