@@ -141,17 +141,13 @@ def read_file(path: Path, key: str, checks: ChunkChecks) -> bytes:
     Raises ChunkMissingError, ChunkCorruptError, StorageError.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # a FIFO would wait for a writer
+        refuse_odd_file(path, key, checks)
+        with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:  # noqa: PTH123  (a FIFO would wait for a writer)
+            return file.read()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise checks.missing(key) from error
     except OSError as error:
-        raise _unreadable(key, checks, error) from error
-    with os.fdopen(descriptor, "rb") as file:
-        _refuse_odd(os.fstat(descriptor), key, checks)
-        try:
-            return file.read()
-        except OSError as error:
-            raise _unreadable(key, checks, error) from error
+        raise error if isinstance(error, StorageError) else _unreadable(key, checks, error) from error
 
 
 def refuse_odd_file(path: Path, key: str, checks: ChunkChecks) -> None:
@@ -227,8 +223,8 @@ def _decode_zstd(raw: Bytes, into: AnyArray) -> None:
     if claimed is not None and claimed > into.nbytes:
         raise Undecodable(f"its Zstandard header says {claimed} bytes decoded, expected {into.nbytes}")
     zstd.decompress(raw, into)
-    # Several frames, or one that does not say its length: NumCodecs refused more than `into` holds, but fewer it does not notice.
-    if claimed != into.nbytes and len(zstd.decompress(raw)) != into.nbytes:
+    # Several frames: NumCodecs refuses more than `into` holds, and does not notice fewer. Of a length that is not told it notices both.
+    if claimed not in {None, into.nbytes} and len(zstd.decompress(raw)) != into.nbytes:
         raise Undecodable(f"decodes to fewer bytes than the {into.nbytes} expected")
 
 

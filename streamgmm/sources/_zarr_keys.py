@@ -15,6 +15,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import zarr
 from zarr.core.sync import sync
 from zarr.storage import LocalStore
@@ -93,8 +94,8 @@ def _absent(checks: ChunkChecks, key: str, more: str) -> None:
     if checks.must_be_there(key):
         raise checks.missing(key, more)
     warnings.warn(
-        f"{checks.what}: chunk {key} is not in the store; {checks.rows_of(key)} would be read as fill value {checks.array.fill_value}"
-        f"{more}. Stores leave out chunks of nothing but that value; if these are not, the store is damaged.",
+        f"{checks.what}: chunk {key} is not in the store{more}; {checks.rows_of(key)} would be read as fill value"
+        f" {checks.array.fill_value}. Stores leave out chunks of nothing but that value; if these are not, the store is damaged.",
         stacklevel=2,
     )
 
@@ -158,8 +159,9 @@ def _grid(checks: ChunkChecks) -> list[int]:
 
 
 def _first_absent(checks: ChunkChecks, present: set[str]) -> str:
-    keys = map(checks.array.metadata.encode_chunk_key, itertools.product(*map(range, _grid(checks))))
-    return next(key for key in keys if key not in present)
+    grid = _grid(checks)  # of any size: its keys are counted up, never listed
+    places = (tuple(int(n) for n in np.unravel_index(number, grid)) for number in itertools.count())
+    return next(key for key in map(checks.array.metadata.encode_chunk_key, places) if key not in present)
 
 
 def _in_grid(key: str, grid: Sequence[int], array: "zarr.Array[Any]") -> bool:

@@ -431,7 +431,7 @@ def test_an_absent_chunk_of_another_store_is_a_warning(tmp_path):
     array = zarr.create_array(tmp_path / "a.zarr", shape=(100, 2), chunks=(10, 2), dtype="f8")
     array[:50] = 1
     with pytest.warns(
-        UserWarning, match=r"chunk c/5/0 is not in the store; rows 50 to 59 would be read as fill value 0\.0 \(5 of 10 chunks"
+        UserWarning, match=r"chunk c/5/0 is not in the store \(5 of 10 chunks are absent\); rows 50 to 59 would be read as fill value 0\.0"
     ):
         open_source(tmp_path / "a.zarr")
 
