@@ -18,7 +18,8 @@ Every error derives from `StreamGMMError` and from the builtin that plain code w
     ├── ClusterError(RuntimeError)               9   the Dask cluster failed
     │   ├── NoWorkersError                       9
     │   ├── PoisonBlockError                     9   one block fails wherever it is computed
-    │   └── SchedulerLostError                   9
+    │   ├── SchedulerLostError                   9
+    │   └── WorkerProfileError                   9   a worker would give other last bits, and the run is strict
     ├── NumericalError(ArithmeticError)         10   the numbers failed
     │   ├── SingularComponentError              10   a component collapsed and the policy is to raise
     │   └── NondeterminismError                 10   the same block gave other values at a second read
@@ -57,6 +58,7 @@ __all__ = [
     "StorageError",
     "StreamGMMError",
     "UnsupportedTableError",
+    "WorkerProfileError",
     "exit_code",
     "how_to_install",
     "nearest",
@@ -156,6 +158,10 @@ class PoisonBlockError(ClusterError):
 
 class SchedulerLostError(ClusterError):
     """The scheduler went away."""
+
+
+class WorkerProfileError(ClusterError):
+    """A worker's numeric profile differs: it would give other last bits."""
 
 
 class NumericalError(StreamGMMError, ArithmeticError):

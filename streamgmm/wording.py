@@ -8,7 +8,13 @@ from collections.abc import Mapping
 from typing import Any
 
 BYTE_UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
-USER_INFO = re.compile(r"(?<=://)[^/@\s]+@")
+TELLING_NAMES = "secret|password|passwd|token|signature|credential|access_?key|api_?key"
+SECRETS = (  # user names and passwords of URLs, their queries (signatures), and what is named a secret
+    (re.compile(r"(?<=://)[^/?#\s]*@"), "***@"),
+    (re.compile(r"(://[^\s?'\"]*)\?[^\s'\"]+"), r"\1?***"),
+    (re.compile(rf"(?i)\b([\w-]{{0,60}}(?:{TELLING_NAMES})[\w-]{{0,60}}=)[^\s,;&'\"]+"), r"\1***"),
+    (re.compile(r"(?i)\b(bearer )\S+"), r"\1***"),
+)
 SHORT_UNITS = ("", " k", " M", " G", " T")
 
 
@@ -18,8 +24,10 @@ def one_line(text: object) -> str:
 
 
 def redacted_words(text: str) -> str:
-    """Text without the user names and passwords of URLs in it."""
-    return USER_INFO.sub("***@", text)
+    """Text without the secrets that can be told as such: user names, passwords and queries of URLs, values of secret-looking names."""
+    for pattern, shown in SECRETS:
+        text = pattern.sub(shown, text)
+    return text
 
 
 def human_bytes(n: float) -> str:

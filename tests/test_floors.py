@@ -19,7 +19,7 @@ FLOORS = {
     **dict.fromkeys(
         ("errors", "arrays", "linalg", "statistics", "reduce", "block", "events", "registry", "priors", "kernels", "checksums"), 0
     ),
-    **dict.fromkeys(("regularisation", "strict_zarr", "wording"), 0),
+    **dict.fromkeys(("regularisation", "strict_zarr", "wording", "numeric_profile", "safe_paths"), 0),
     **dict.fromkeys(("components", "weights", "observers"), 1),
     **dict.fromkeys(("observations", "mixture"), 2),
     "em": 3,

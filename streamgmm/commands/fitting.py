@@ -2,6 +2,7 @@
 
 __all__ = ["fit", "resume"]
 
+import importlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -85,6 +86,8 @@ def _fit_in(
 ) -> dict[str, Any]:
     passes = _Passes()
     with where.open() as executor, JsonLines(run.events_path) as log:
+        if where.is_foreign:
+            importlib.import_module("streamgmm.executors._worker_checks").refuse_unfit_cluster(executor, source)
         watch = together(passes, log, observe)
         job = Job(source, configuration, executor, location=location, observe=watch, stop_requested=stop_requested)
         result = job.fit_in(run, resume)
@@ -123,6 +126,8 @@ def _location(run: Run, record: Mapping[str, Any], store: AnyPath | None) -> dic
     found = record.get("location")
     found = found if isinstance(found, dict) else {}
     address = str(store) if store is not None else found.get("store")
+    if store is None and isinstance(address, str) and redacted_words(address) == address and "***" in address:
+        raise ConfigError(f"a run keeps no secrets: run.json says {address}; name the store with its credentials, --store (store=...)")
     features, weight = found.get("features"), found.get("weight")
     whole = isinstance(address, str) and isinstance(features, list | None) and isinstance(weight, str | None)
     if not whole or not all(isinstance(name, str) for name in features or ()):

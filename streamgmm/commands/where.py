@@ -62,6 +62,11 @@ class Where:
         return "dask_distributed" if clustered else self.executor or "threads"
 
     @property
+    def is_foreign(self) -> bool:
+        """Whether the cluster was started by somebody else, with software and a view of the files of its own."""
+        return self.scheduler is not None or self.scheduler_file is not None
+
+    @property
     def n_threads(self) -> int:
         """Threads of this process that compute."""
         return 1 if self.executor == "serial" else _count("threads", "auto" if self.threads is None else self.threads)

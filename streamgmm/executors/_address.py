@@ -2,7 +2,6 @@
 
 __all__ = ["check_address"]
 
-import ipaddress
 import stat
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -10,6 +9,8 @@ from urllib.parse import urlsplit
 import dask
 
 from streamgmm.errors import ConfigError, SecurityError
+from streamgmm.safe_paths import is_loopback
+from streamgmm.wording import redacted_words
 
 ENCRYPTED = ("tls", "wss")
 
@@ -24,21 +25,14 @@ def check_address(address: str, *, insecure: bool) -> None:
     except ValueError:
         host, port = None, None
     if not host or port is None:
-        raise ConfigError(f"scheduler address {address!r} is not of the form tls://host:8786 or tcp://127.0.0.1:8786")
+        raise ConfigError(f"scheduler address {redacted_words(address)!r} is not of the form tls://host:8786 or tcp://127.0.0.1:8786")
     if parts.scheme in ENCRYPTED:
         _refuse_open_key()
-    elif not (insecure or _is_loopback(host)):
+    elif not (insecure or is_loopback(host)):
         raise SecurityError(
-            f"scheduler {address}: {parts.scheme}:// is unencrypted and unauthenticated: anyone who reaches it can run code as you. Use a"
-            " tls:// scheduler, or --insecure-cluster (insecure_cluster=True) on a network that you trust"
+            f"scheduler {redacted_words(address)}: {parts.scheme}:// is unencrypted and unauthenticated: anyone who reaches it can run"
+            " code as you. Use a tls:// scheduler, or --insecure-cluster (insecure_cluster=True) on a network that you trust"
         )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _refuse_open_key() -> None:
