@@ -265,15 +265,18 @@ def sample(context: click.Context, /, **options: Any) -> None:
 
 @cli.command()
 @click.option("--folder", default=".", metavar="FOLDER", help="Where runs are going to be.  [default: .]")
+@click.option("--data", metavar="STORE", help="A store whose first block is read, here and on every worker.")
 @place_options
 @output_options
 @click.pass_context
 def doctor(context: click.Context, /, **options: Any) -> None:
-    """Check libraries, compiled kernels, the file system and, if one is named, a Dask cluster.
+    """Check libraries, compiled kernels, the file system and, if they are named, a Dask cluster and its view of a store.
+
+    The exit code is the largest of what was found; every finding says what to do.
 
     \b
     Example:
-      streamgmm doctor --scheduler tls://scheduler:8786
+      streamgmm doctor --scheduler tls://scheduler:8786 --data /survey/gaia.zarr
     """
     _run(context, options)
 

@@ -42,7 +42,6 @@ ALLOWED = {
     ("executors", "sources"): "an executor maps a function over the blocks of a source: it knows the abstract role, no kind of source",
 }
 
-PICKLING = {"pickle", "_pickle", "cPickle", "pickletools", "joblib", "cloudpickle", "dill", "marshal", "shelve"}
 COMPILED_ONLY = {"numba", "llvmlite"}
 
 PATHS = sorted(PACKAGE.rglob("*.py"))
@@ -150,19 +149,6 @@ def _roots(node):
     if isinstance(node, ast.Import):
         return {alias.name.split(".")[0] for alias in node.names}
     return {node.module.split(".")[0]} if isinstance(node, ast.ImportFrom) else set()
-
-
-def _runs_foreign_bytes(call):
-    keywords = [keyword.value for keyword in call.keywords if keyword.arg == "allow_pickle"]
-    unpickles = any(not (isinstance(value, ast.Constant) and value.value is False) for value in keywords)
-    return unpickles or ast.unparse(call.func) in {"eval", "exec", "compile", "__import__", "yaml.load", "yaml.unsafe_load"}
-
-
-@modules
-def test_nothing_that_runs_foreign_bytes_is_imported_or_called(path):
-    for node in ast.walk(TREES[path]):
-        assert not _roots(node) & PICKLING, f"line {node.lineno}"
-        assert not (isinstance(node, ast.Call) and _runs_foreign_bytes(node)), f"line {node.lineno}"
 
 
 @modules

@@ -1,6 +1,7 @@
-"""Whether this machine, this folder and, if asked, a cluster can do what a fit needs. Floor 8.
+"""Whether this machine, this folder and, if asked, a cluster and a store can do what a fit needs. Floor 8.
 
-Every check does what a fit would do, in small: compiles a kernel and compares its numbers with NumPy's, takes a lock, publishes a file.
+Every check does what a fit would do, in small: compiles a kernel and compares its numbers with NumPy's, takes a lock, publishes a file,
+reads a block on every worker. What is wrong is said with what to do about it, and the other checks go on.
 """
 
 __all__ = ["doctor"]
@@ -11,6 +12,7 @@ import importlib.util
 import math
 import os
 import platform
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -22,13 +24,22 @@ import numpy as np
 from dask.system import cpu_count
 
 from streamgmm.checkpoint import Run
+from streamgmm.commands._places import open_table
 from streamgmm.commands.where import Where
 from streamgmm.components.gaussian_full import GaussianFull
-from streamgmm.errors import EXIT_INTERNAL, CheckpointError, NumericalError, exit_code
+from streamgmm.errors import EXIT_INTERNAL, CheckpointError, NumericalError, SecurityError, StorageError, exit_code
+from streamgmm.kernels.compiling import cache_folder
 from streamgmm.mixture import Mixture
+from streamgmm.numeric_profile import numeric_profile
+from streamgmm.sources.base import AbstractSource
 from streamgmm.state import Contender, FitState
 from streamgmm.weights.free import FreeWeights
-from streamgmm.wording import human_bytes
+from streamgmm.wording import human_bytes, redacted_words
+
+try:
+    import resource
+except ImportError:  # pragma: no cover  (not on Windows)
+    resource = None  # type: ignore[assignment]
 
 LIBRARIES = (
     "numpy",
@@ -46,6 +57,16 @@ LIBRARIES = (
     "rich",
 )
 OPTIONAL = {"pyarrow": "parquet", "pandas": "dataframe", "matplotlib": "plot", "obstore": "cloud"}
+SAFE_NUMCODECS = (0, 16, 6)  # earlier releases run code that a stored array names as its codec
+LEAST_FILES = 256  # open at a time: a store's chunks, a run's files, the connections of a cluster
+LEAST_FREE, LITTLE_FREE = 64 << 20, 1 << 30
+LITTLE_MEMORY = 1 << 30
+
+
+class Note(str):
+    """What a check found, where that is no fault and still something to know."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True)
@@ -58,35 +79,58 @@ class Check:
     code: int = 0
 
 
-def doctor(*, folder: str | os.PathLike[str] = ".", where: Where | None = None) -> dict[str, Any]:
-    """Checks by name, result and what was found; `code` is that of the first failure. where: a cluster to be checked as well."""
+def doctor(
+    *, folder: str | os.PathLike[str] = ".", where: Where | None = None, data: str | os.PathLike[str] | None = None
+) -> dict[str, Any]:
+    """Checks by name, result and what was found; `code` is the largest of the failures.
+
+    where: a cluster to be checked as well. data: a store whose first block is read, here and on every worker of that cluster.
+    """
     checks = [
         _checked("python", _python),
         _checked("libraries", _libraries),
         *(_optional(library, extra) for library, extra in OPTIONAL.items()),
-        _checked("cores", lambda: f"{cpu_count()} usable"),
+        _checked("cores", _cores),
         _checked("memory", _memory),
+        _checked("open files", _open_files),
+        _checked("numeric profile", lambda: ", ".join(f"{name} {value}" for name, value in numeric_profile().items())),
         _checked("kernels", _kernels),
+        _checked("kernel cache", _kernel_cache),
         _checked(f"run folder in {Path(folder).resolve()}", lambda: _run_folder(Path(folder))),
+        _checked("free space", lambda: _free_space(Path(folder))),
     ]
+    source = None
+    if data is not None:
+        checks.append(_checked("data", lambda: _first_block(open_table(data))))
+        source = open_table(data) if checks[-1].result != "failed" else None
     if where is not None and where.name == "dask_distributed":
-        checks.append(_checked("cluster", lambda: _cluster(where)))
-    failed = next((check.code for check in checks if check.result == "failed"), 0)
-    return {"code": failed, "checks": [asdict(check) for check in checks]}
+        checks.extend(_cluster(where, source))
+    return {"code": max(check.code for check in checks), "checks": [asdict(check) for check in checks]}
 
 
 def _checked(name: str, check: Callable[[], str]) -> Check:
     try:
-        return Check(name, "ok", check())
+        found = check()
     except Exception as error:  # noqa: BLE001  (a doctor reports whatever goes wrong, and goes on)
-        return Check(name, "failed", f"{type(error).__name__}: {error}", exit_code(error) or EXIT_INTERNAL)
+        return Check(name, "failed", redacted_words(f"{type(error).__name__}: {error}"), exit_code(error) or EXIT_INTERNAL)
+    return Check(name, "note" if isinstance(found, Note) else "ok", str(found))
+
+
+# ---- this machine ----------------------------------------------------------------------------------------------------------------
 
 
 def _python() -> str:
-    return f"{platform.python_implementation()} {platform.python_version()} on {platform.system()} {platform.machine()}"
+    said = f"{platform.python_implementation()} {platform.python_version()} on {platform.system()} {platform.machine()}"
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        return Note(f"{said}; as root, which a fit does not need: run it as a user who may write the run folder and nothing else")
+    return said
 
 
 def _libraries() -> str:
+    found = metadata.version("numcodecs")
+    if tuple(int(part) for part in found.split(".")[:3] if part.isdigit()) < SAFE_NUMCODECS:
+        wanted = ".".join(map(str, SAFE_NUMCODECS))
+        raise SecurityError(f"numcodecs {found} runs code that a store names as its codec; pip install 'numcodecs>={wanted}'")
     return ", ".join(f"{name} {metadata.version(name)}" for name in ("streamgmm", *LIBRARIES))
 
 
@@ -96,9 +140,25 @@ def _optional(library: str, extra: str) -> Check:
     return Check(library, "ok", metadata.version(library))
 
 
+def _cores() -> str:
+    given = [f"{name}={value}" for name, value in sorted(os.environ.items()) if name.endswith("_NUM_THREADS")]
+    return f"{cpu_count()} usable, BLAS threads {numeric_profile()['blas threads']}" + "".join(f", {words}" for words in given)
+
+
 def _memory() -> str:
     limit = importlib.import_module("distributed.system").MEMORY_LIMIT  # half a second of imports that only this check needs
+    if limit < LITTLE_MEMORY:
+        return Note(f"{human_bytes(limit)} usable, which is little; `streamgmm plan` says what a fit needs, --block-rows makes it less")
     return f"{human_bytes(limit)} usable"
+
+
+def _open_files() -> str:
+    if resource is None:
+        return Note("this system does not say how many are allowed")
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if limit != resource.RLIM_INFINITY and limit < LEAST_FILES:
+        raise StorageError(f"{limit} at a time are allowed, a fit needs up to {LEAST_FILES}; raise the limit (ulimit -n {LEAST_FILES})")
+    return "no limit" if limit == resource.RLIM_INFINITY else f"{limit} at a time"
 
 
 def _kernels() -> str:
@@ -111,6 +171,13 @@ def _kernels() -> str:
             f"the compiled kernel gives {found.tolist()}, NumPy {expected.tolist()}; delete numba's cache (NUMBA_CACHE_DIR)"
         )
     return "compiled; they agree with NumPy"
+
+
+def _kernel_cache() -> str:
+    place = cache_folder()
+    if place is None:
+        return Note("no folder for compiled kernels can be written: every process compiles anew (seconds); set NUMBA_CACHE_DIR to one")
+    return str(place)
 
 
 def _run_folder(folder: Path) -> str:
@@ -130,22 +197,48 @@ def _scratch(folder: Path) -> Iterator[Path]:
         yield Path(scratch)
 
 
-def _cluster(where: Where) -> str:
-    with where.open() as executor:
-        client = executor.client  # type: ignore[attr-defined]
-        client.get_versions(check=True)
-        workers = client.scheduler_info(n_workers=-1)["workers"].values()
-        hosts = client.run(_on_worker)
-        threads = sum(worker["nthreads"] for worker in workers)
-        memory = min(worker["memory_limit"] for worker in workers)
-        versions = sorted(set(hosts.values()))
-    if versions != [metadata.version("streamgmm")]:
-        raise ImportError(
-            f"workers have streamgmm {', '.join(versions)}, this process has {metadata.version('streamgmm')}; install the same"
-        )
-    return f"{len(workers)} worker(s), {threads} thread(s), at least {human_bytes(memory)} each; same streamgmm"
+def _free_space(folder: Path) -> str:
+    there = next(place for place in (folder.resolve(), *folder.resolve().parents) if place.is_dir())
+    free = shutil.disk_usage(there).free
+    if free < LEAST_FREE:
+        raise StorageError(f"{human_bytes(free)} free in {there}; a run needs {human_bytes(LEAST_FREE)}. Make room")
+    return Note(f"{human_bytes(free)}, which is little") if free < LITTLE_FREE else human_bytes(free)
 
 
-def _on_worker() -> str:
-    """Runs on every worker: the version of streamgmm there."""
-    return metadata.version("streamgmm")
+def _first_block(source: AbstractSource) -> str:
+    block = source.read(0)
+    rows = "an unknown number of" if source.n_rows is None else f"{source.n_rows:,}"
+    return f"{rows} rows of {len(source.feature_names)} column(s); block 0 with {block.n_rows:,} rows was read"
+
+
+# ---- a cluster -------------------------------------------------------------------------------------------------------------------
+
+
+def _cluster(where: Where, source: AbstractSource | None) -> list[Check]:
+    health: Any = importlib.import_module("streamgmm.commands._cluster_health")  # brings in distributed
+    clients: list[Any] = []
+    with contextlib.ExitStack() as stack:
+
+        def opened() -> str:
+            executor: Any = stack.enter_context(where.open())
+            clients.append(executor.client)
+            return str(health.size(executor.client))
+
+        checks = [_checked("cluster", opened)]
+        for client in clients:
+            checks.extend(_of_client(health, client, source))
+    return checks
+
+
+def _of_client(health: Any, client: Any, source: AbstractSource | None) -> list[Check]:
+    answers = health.ask(client)
+    checks = [
+        _checked("traffic", lambda: health.traffic(client)),
+        _checked("versions", lambda: health.versions(answers)),
+        _checked("workers' numeric profile", lambda: _noted(*health.profiles(answers))),
+    ]
+    return checks if source is None else [*checks, _checked("data on workers", lambda: health.reads(client, source))]
+
+
+def _noted(found: str, is_fine: bool) -> str:
+    return found if is_fine else Note(found)

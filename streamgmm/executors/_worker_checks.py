@@ -4,7 +4,16 @@ Asked before the first block is sent, because a mismatch shows itself otherwise 
 other last bits and nothing else.
 """
 
-__all__ = ["Answers", "ask", "failed_reads", "refuse_other_profiles", "refuse_other_versions", "refuse_unfit_cluster", "version_table"]
+__all__ = [
+    "Answers",
+    "ask",
+    "failed_reads",
+    "refuse_other_profiles",
+    "refuse_other_versions",
+    "refuse_unfit_cluster",
+    "refuse_unread_rows",
+    "version_table",
+]
 
 import hashlib
 import platform
@@ -99,7 +108,11 @@ def refuse_other_profiles(answers: Answers, expected: Mapping[str, str] | None =
 def refuse_unfit_cluster(executor: Any, source: AbstractSource) -> None:
     """Versions and a first read, before a fit on a cluster that somebody else has started. Raises ClusterError."""
     refuse_other_versions(ask(executor.client))
-    failed = failed_reads(executor.client, source)
+    refuse_unread_rows(failed_reads(executor.client, source))
+
+
+def refuse_unread_rows(failed: Mapping[str, str]) -> None:
+    """Raises ClusterError naming the workers that cannot read the rows."""
     if failed:
         told = [f"{who} ({why})" for who, why in list(failed.items())[:MOST_WORKERS_NAMED]]
         raise ClusterError(

@@ -4,7 +4,7 @@ Numba's cache looks only at the file that holds the outer function, so a change 
 `e_step.py` in use. Here the cache is stamped with the text of the whole folder instead: any change compiles anew.
 """
 
-__all__ = ["inlined", "intrinsic", "kernel", "overload"]
+__all__ = ["cache_folder", "inlined", "intrinsic", "kernel", "overload"]
 
 import hashlib
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import numba
 from numba import extending
-from numba.core.caching import IndexDataCacheFile
+from numba.core.caching import FunctionCache, IndexDataCacheFile
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -44,6 +44,14 @@ def kernel(function: F) -> F:
     cache_of_function = dispatcher._cache  # noqa: SLF001  (numba has no public way; tests guard it)
     cache_of_function._cache_file = KernelCacheFile.like(cache_of_function._cache_file)  # noqa: SLF001
     return dispatcher
+
+
+def cache_folder() -> Path | None:
+    """Where compiled kernels are kept; None where no place can be written."""
+    try:
+        return Path(FunctionCache(kernel).cache_path)
+    except RuntimeError:
+        return None
 
 
 class KernelCacheFile(IndexDataCacheFile):  # type: ignore[misc]
