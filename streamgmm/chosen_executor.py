@@ -119,4 +119,4 @@ def _opened(address: str) -> Iterator[AbstractExecutor]:
     try:
         yield executor
     finally:
-        executor.client.close()  # type: ignore[attr-defined]
+        executor.close()  # type: ignore[attr-defined]

@@ -21,6 +21,7 @@ Every error derives from `StreamGMMError` and from the builtin that plain code w
     │   ├── NoWorkersError                       9
     │   ├── PoisonBlockError                     9   one block fails wherever it is computed
     │   ├── SchedulerLostError                   9
+    │   ├── StalledError                         9   nothing was finished for too long
     │   └── WorkerProfileError                   9   a worker would give other last bits, and the run is strict
     ├── NumericalError(ArithmeticError)         10   the numbers failed
     │   ├── SingularComponentError              10   a component collapsed and the policy is to raise
@@ -59,6 +60,7 @@ __all__ = [
     "SchemaError",
     "SecurityError",
     "SingularComponentError",
+    "StalledError",
     "StorageError",
     "StreamGMMError",
     "UnsupportedTableError",
@@ -172,6 +174,10 @@ class PoisonBlockError(ClusterError):
 
 class SchedulerLostError(ClusterError):
     """The scheduler went away."""
+
+
+class StalledError(ClusterError):
+    """Nothing was finished for too long."""
 
 
 class WorkerProfileError(ClusterError):

@@ -103,8 +103,7 @@ class Job:
         return result
 
     def _refuse_large_blocks(self) -> None:
-        if self.executor.name != "dask_distributed":  # there the workers' memory counts, and Dask watches over it
-            refuse_large_blocks(self.source, self.executor.blocks_in_memory)
+        refuse_large_blocks(self.source, self.executor.blocks_in_memory, self.executor.memory_limit)
 
     def _refuse(self, run: Run, resume: str) -> None:
         if resume == "never" and run.exists:

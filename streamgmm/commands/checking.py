@@ -221,6 +221,7 @@ def _cluster(where: Where, source: AbstractSource | None) -> list[Check]:
 
         def opened() -> str:
             executor: Any = stack.enter_context(where.open())
+            executor.wait_for_workers()
             clients.append(executor.client)
             return str(health.size(executor.client))
 

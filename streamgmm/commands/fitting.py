@@ -2,7 +2,6 @@
 
 __all__ = ["fit", "resume"]
 
-import importlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -86,8 +85,6 @@ def _fit_in(
 ) -> dict[str, Any]:
     passes = _Passes()
     with where.open() as executor, JsonLines(run.events_path) as log:
-        if where.is_foreign:
-            importlib.import_module("streamgmm.executors._worker_checks").refuse_unfit_cluster(executor, source)
         watch = together(passes, log, observe)
         job = Job(source, configuration, executor, location=location, observe=watch, stop_requested=stop_requested)
         result = job.fit_in(run, resume)

@@ -62,11 +62,6 @@ class Where:
         return "dask_distributed" if clustered else self.executor or "threads"
 
     @property
-    def is_foreign(self) -> bool:
-        """Whether the cluster was started by somebody else, with software and a view of the files of its own."""
-        return self.scheduler is not None or self.scheduler_file is not None
-
-    @property
     def n_threads(self) -> int:
         """Threads of this process that compute."""
         return 1 if self.executor == "serial" else _count("threads", "auto" if self.threads is None else self.threads)
@@ -104,7 +99,7 @@ def _on_cluster(address: str) -> Iterator[AbstractExecutor]:
     try:
         yield executor
     finally:
-        executor.client.close()
+        executor.close()
 
 
 @contextlib.contextmanager
@@ -114,6 +109,10 @@ def _local_cluster(n_processes: int) -> Iterator[str]:
         # A worker that is restarting when the scheduler looks is given up for good after 15 s by default.
         "distributed.deploy.lost-worker-timeout": "1h",
         "distributed.scheduler.allowed-failures": 3,
+        "distributed.scheduler.no-workers-timeout": None,  # the executor watches, and says what to do
+        # The scheduler shares this process with the fit: profiles and ticks that nobody looks at cost it a part of a core.
+        "distributed.worker.profile.enabled": False,
+        "distributed.admin.tick.interval": "1s",
     }
     with (
         dask.config.set(options),

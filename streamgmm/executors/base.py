@@ -59,6 +59,11 @@ class AbstractExecutor(ABC):
     def blocks_in_memory(self) -> int:
         """Blocks that a process of this executor holds at the same time, at most."""
 
+    @property
+    def memory_limit(self) -> int | None:
+        """Bytes that each of its processes may use; None where that is what this process may."""
+        return None
+
     @abstractmethod
     def map_spans(
         self,

@@ -7,40 +7,44 @@ keys. streamgmm never starts a cluster here; the command line does so with `--lo
 
 __all__ = ["DaskDistributed"]
 
-import itertools
+import os
 import time
-import uuid
-from collections.abc import Collection, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-from typing import Any, TypeVar
+from collections.abc import Callable, Collection, Generator, Iterator
+from concurrent.futures import wait
+from contextlib import suppress
+from typing import TypeVar
 
 import distributed
-from dask.delayed import Delayed
-from threadpoolctl import ThreadpoolController
 
-from streamgmm.block import Block
-from streamgmm.errors import ClusterError, ConfigError, DataError, NoWorkersError, PoisonBlockError, SchedulerLostError, StreamGMMError
+from streamgmm.errors import ClusterError, ConfigError, DataError
 from streamgmm.events import Event
 from streamgmm.executors._address import check_address
+from streamgmm.executors._background import in_background
+from streamgmm.executors._flight import Flight
+from streamgmm.executors._span_task import Work
+from streamgmm.executors._watch import Watch
+from streamgmm.executors._worker_checks import refuse_unfit_cluster
 from streamgmm.executors.base import PATIENCE, WAITING, AbstractExecutor, BlockFunction, Found, Merge, Sound, accepted
-from streamgmm.reduce import Span, TreeReducer, remaining
+from streamgmm.numeric_profile import numeric_profile
+from streamgmm.reduce import Span, remaining
 from streamgmm.sources.base import AbstractSource
 
 T = TypeVar("T")
 
 MOST_BLOCKS_A_SPAN = 64
-SPANS_AHEAD = 3  # tasks a thread that are outstanding, at most
 SPANS_A_THREAD = 4  # at least so many tasks a thread and pass, so that no worker waits long for the last one
 MANY_SPANS = 1024  # a scheduler bears a few hundred tasks a second: beyond this many a pass, one or two a thread have to do
+LEAVING = 2.0  # seconds that closing a client may take
+CHECKS = 3  # times that the cluster is looked over while its workers come and go
 
 
 class DaskDistributed(AbstractExecutor):
     """Computes on the cluster of a client, of an address, or of the current client.
 
-    client: distributed.Client, a scheduler address, or None for the current client. timeout: seconds to wait for the first worker.
+    client: distributed.Client, a scheduler address, or None for the current client. timeout: seconds without any worker that are borne.
     insecure: accept an address off this machine whose traffic is neither encrypted nor authenticated.
-    stall_timeout: seconds without any finished span after which the fit stops with ClusterError.
+    stall_timeout: seconds without any finished span after which the fit stops with StalledError. strict: workers whose numeric profile
+    differs from this process's are refused, not only told.
     """
 
     name = "dask_distributed"
@@ -52,12 +56,16 @@ class DaskDistributed(AbstractExecutor):
         timeout: float = 60.0,
         stall_timeout: float = 300.0,
         insecure: bool = False,
+        strict: bool = False,
     ) -> None:
         if isinstance(client, str):
             check_address(client, insecure=insecure)
         self._client = _find_client(client, timeout)
-        self._timeout, self._stall_timeout = timeout, stall_timeout
-        self._wait_for_workers()
+        self._strict, self._process = strict, os.getpid()
+        self._watch = Watch(self._client, timeout, stall_timeout)
+        self._watch.first_answer()
+        self._looked_over: AbstractSource | None = None
+        self._odd: set[str] = set()
 
     @property
     def client(self) -> "distributed.Client":
@@ -67,21 +75,27 @@ class DaskDistributed(AbstractExecutor):
     @property
     def workers(self) -> int:
         """Threads of all workers."""
-        return max(1, sum(int(n) for n in self._client.nthreads().values()))
+        return max(1, sum(self._watch.threads.values()))
 
     @property
     def blocks_in_memory(self) -> int:
         """A worker process holds two blocks a thread: the one computed and the next one."""
-        return 2 * max((int(n) for n in self._client.nthreads().values()), default=1)
+        return 2 * max(self._watch.threads.values(), default=1)
 
-    def _wait_for_workers(self) -> None:
-        try:
-            self._client.wait_for_workers(1, timeout=self._timeout)
-        except TimeoutError as error:
-            raise NoWorkersError(
-                f"no Dask worker came to {self._client.scheduler.address if self._client.scheduler else 'the scheduler'}"
-                f" within {self._timeout:g} s; start workers, then resume"
-            ) from error
+    @property
+    def memory_limit(self) -> int | None:
+        """The smallest limit of a worker process."""
+        return min((limit for limit in self._watch.memory.values() if limit), default=None)
+
+    def wait_for_workers(self) -> None:
+        """Until there is one. Raises NoWorkersError; a pass waits by itself, and can be interrupted."""
+        self._watch.begin()
+        for _ in self._until(lambda: bool(self._watch.threads)):
+            pass
+
+    def close(self) -> None:
+        """Close the client, without waiting long for a cluster that does not answer."""
+        wait([in_background(self._client.close, LEAVING)], timeout=LEAVING)
 
     def map_spans(
         self,
@@ -93,83 +107,55 @@ class DaskDistributed(AbstractExecutor):
         sound: "Sound[T]" = accepted,
     ) -> Generator["Found[T]", None, None]:
         """See the base class."""
-        del sound
         if source.n_blocks is None or not source.repeatable:
             raise DataError("a Dask cluster needs rows that can be read by block number; an iterator cannot be. Store the rows first.")
-        run = uuid.uuid4().hex[:12]
+        self._refuse_fork()
+        _leave_pool()
+        self._watch.begin()
+        yield from self._until(lambda: bool(self._watch.threads))
+        yield from self._look_over(source)
+        self._watch.progress()
         todo = remaining(source.n_blocks, span_level(source, self.workers), done)
-        outstanding: dict[Any, Span] = {}
+        work = Work(function, merge, None, numeric_profile(), self._strict)
+        flight = Flight(self._client, lambda: self._watch.threads, work, source, todo, sound, self._odd)
         try:
-            first = list(itertools.islice(todo, SPANS_AHEAD * self.workers + 2))
-            rows = self._portable(source, first)
-            # A source that is the same for all spans travels once for all of them.
-            common = source if rows and all(piece is source for piece in rows) else None
-            shared = self._client.submit(_identity, (function, merge, common), key=f"streamgmm-{run}-parameters", pure=False)
-            outstanding.update(self._submit(shared, rows, source, first, run))
-            while outstanding:
-                yield from self._finished(outstanding, source)
-                # Many at once: a graph costs the scheduler milliseconds, however few its tasks are.
-                if len(outstanding) <= (SPANS_AHEAD - 1) * self.workers + 1:
-                    following = list(itertools.islice(todo, self.workers + 1))
-                    outstanding.update(self._submit(shared, self._portable(source, following), source, following, run))
+            while flight.fill():
+                for found in flight.take():
+                    if not isinstance(found, Event):
+                        self._watch.progress()
+                    yield found
+                yield from self._watch.look(flight.waiting)
         finally:
-            if outstanding:
-                self._client.cancel(list(outstanding), force=True)
+            flight.cancel()
 
-    def _portable(self, source: AbstractSource, some: list[Span]) -> list[Any]:
-        assert source.n_blocks is not None
-        rows = [source.portable(span.first, span.last(source.n_blocks)) for span in some]
-        delayed = [piece for piece in rows if isinstance(piece, Delayed)]
-        computed = iter(self._client.compute(delayed) if delayed else ())
-        return [next(computed) if isinstance(piece, Delayed) else piece for piece in rows]
+    def _until(self, ready: Callable[[], bool], what: str = "workers") -> Iterator[Event]:
+        """WAITING until it is, under the watchdog's eyes."""
+        while not ready():
+            time.sleep(PATIENCE / 5)
+            yield WAITING
+            yield from self._watch.look(lambda: what)
 
-    def _submit(self, shared: Any, rows: list[Any], source: AbstractSource, some: list[Span], run: str) -> dict[Any, Span]:
-        assert source.n_blocks is not None
-        if not some:
-            return {}
-        own = [None if piece is source else piece for piece in rows]
-        first, last = [span.first for span in some], [span.last(source.n_blocks) for span in some]
-        keys = [f"streamgmm-{run}-{span.level}-{span.number}" for span in some]
-        futures = self._client.map(_run_span, own, first, last, shared=shared, key=keys, pure=False, batch_size=len(some))
-        return dict(zip(futures, some, strict=True))
+    def _look_over(self, source: AbstractSource) -> Iterator[Event]:
+        """Versions and a first read on every worker, once for each source. Raises ClusterError."""
+        for check in range(CHECKS if source is not self._looked_over else 0):
+            before = set(self._watch.threads)
+            call = in_background(refuse_unfit_cluster, self, source)
+            yield from self._until(call.done, "the answers of all workers to a first read")
+            error = call.exception()
+            if error is None:
+                break
+            yield from self._until(self._fresh_answer())
+            if check + 1 == CHECKS or before == set(self._watch.threads):
+                raise error
+        self._looked_over = source
 
-    def _finished(self, outstanding: dict[Any, Span], source: AbstractSource) -> Iterator["Found[Any]"]:
-        """Results of the spans that are done, at least one, taken out of those outstanding."""
-        done = yield from self._wait(outstanding)
-        try:
-            values = self._client.gather(done)
-        except Exception:  # noqa: BLE001  (any task's own error: each future says below what is wrong with it)
-            values = None
-        for number, future in enumerate(done):
-            span = outstanding.pop(future)
-            yield span, self._result(future, span, source) if values is None else values[number]
+    def _fresh_answer(self) -> Callable[[], bool]:
+        heard = self._watch.heard
+        return lambda: self._watch.heard > heard + 1
 
-    def _wait(self, outstanding: dict[Any, Span]) -> Generator[Event, None, list[Any]]:
-        began = time.monotonic()
-        while time.monotonic() - began < self._stall_timeout:
-            try:
-                with self._client.as_current():
-                    return list(distributed.wait(list(outstanding), timeout=PATIENCE, return_when="FIRST_COMPLETED").done)
-            except TimeoutError:
-                yield WAITING
-        names = ", ".join(str(span.first) for span in list(outstanding.values())[:5])
-        raise ClusterError(
-            f"no span finished within {self._stall_timeout:g} s; {len(self._client.nthreads())} workers are there, waiting for the"
-            f" spans that start at blocks {names}. Look at the cluster, then resume."
-        )
-
-    def _result(self, future: Any, span: Span, source: AbstractSource) -> Any:
-        try:
-            return future.result()
-        except StreamGMMError:
-            raise
-        except distributed.KilledWorker as error:
-            raise PoisonBlockError(
-                f"blocks {span.first} to {span.last(source.n_blocks or 0) - 1}: the workers that computed them died"
-                f" ({error.last_worker.address}). Look at that worker's log (memory?), then resume."
-            ) from error
-        except (distributed.client.FutureCancelledError, distributed.CancelledError, OSError) as error:
-            raise SchedulerLostError(f"the cluster lost blocks from {span.first} on: {error}. Start a scheduler, then resume.") from error
+    def _refuse_fork(self) -> None:
+        if os.getpid() != self._process:
+            raise ClusterError("this executor was made in another process, and its client does not survive a fork; make both in this one")
 
 
 def span_level(source: AbstractSource, workers: int) -> int:
@@ -181,38 +167,10 @@ def span_level(source: AbstractSource, workers: int) -> int:
     return max(max(wanted, 1).bit_length() - 1, (min(chunk, MOST_BLOCKS_A_SPAN) - 1).bit_length())
 
 
-def _identity(value: T) -> T:
-    return value
-
-
-@cache
-def _libraries() -> ThreadpoolController:
-    """The libraries of this process that have threads of their own; finding them takes milliseconds."""
-    return ThreadpoolController()
-
-
-def _run_span(
-    own: AbstractSource | None, first: int, last: int, *, shared: tuple[BlockFunction[T], "Merge[T]", AbstractSource | None]
-) -> T:
-    """Runs on a worker: the blocks of one span in the fixed tree, each read while the one before is computed."""
-    function, merge, common = shared
-    source = common if own is None else own
-    assert source is not None
-    tree: TreeReducer[T] = TreeReducer(merge)
-    with _libraries().limit(limits=1), ThreadPoolExecutor(1, "streamgmm-read") as reader:
-        ahead = reader.submit(source.read, first)
-        for index in range(first, last):
-            block: Block = ahead.result()
-            if index + 1 < last:
-                ahead = reader.submit(source.read, index + 1)
-            tree.add(Span(index - first, 0), function(block))
-    whole = tree.result()
-    assert whole is not None
-    return whole
-
-
 def _find_client(client: "distributed.Client | str | None", timeout: float) -> "distributed.Client":
     if isinstance(client, distributed.Client):
+        if client.asynchronous:
+            raise ClusterError("an asynchronous client cannot lead a fit; pass its address, or a Client made without asynchronous=True")
         return client
     if client is None:
         try:
@@ -225,3 +183,9 @@ def _find_client(client: "distributed.Client | str | None", timeout: float) -> "
         return distributed.Client(client, timeout=timeout, set_as_default=False)
     except Exception as error:  # whatever answers there may send anything
         raise ClusterError(f"no Dask scheduler answered at {client!r} within {timeout:g} s: {type(error).__name__}: {error}") from error
+
+
+def _leave_pool() -> None:
+    """A task that leads a fit gives its place in the worker's pool to the tasks that it waits for."""
+    with suppress(ValueError, KeyError, AttributeError):  # no task, or it has left already
+        distributed.secede()

@@ -47,7 +47,7 @@ def test_no_workers_is_an_error_after_the_timeout():
         Client(empty, set_as_default=False) as client,
         pytest.raises(NoWorkersError, match="no Dask worker came"),
     ):
-        DaskDistributed(client, timeout=0.5)
+        DaskDistributed(client, timeout=0.5).map_reduce(Sum(), add, table(100))
 
 
 def test_an_iterator_is_refused(client):
@@ -73,7 +73,7 @@ def test_blocks_that_kill_their_workers_are_named():
         dask.config.set({"distributed.scheduler.allowed-failures": 1, "distributed.deploy.lost-worker-timeout": "1h"}),
         local_cluster(2) as doomed,
         Client(doomed, set_as_default=False) as client,
-        pytest.raises(PoisonBlockError, match=r"blocks \d+ to \d+: the workers that computed them died"),
+        pytest.raises(PoisonBlockError, match=r"block \d+ \(rows \d+ to \d+\): \d+ workers died while they computed it, alone"),
     ):
         DaskDistributed(client).map_reduce(kill_worker, add, table(80))
 
