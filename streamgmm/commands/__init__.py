@@ -3,7 +3,22 @@
 Verbs raise the errors of `streamgmm.errors`; they print nothing and exit nowhere. Each is imported when it is first used.
 """
 
-__all__ = ["Where", "doctor", "fit", "ingest", "inspect", "manifest", "plan", "predict", "quickstart", "resume", "sample", "score", "study", "verify"]
+__all__ = [
+    "Where",
+    "doctor",
+    "fit",
+    "ingest",
+    "inspect",
+    "manifest",
+    "plan",
+    "predict",
+    "quickstart",
+    "resume",
+    "sample",
+    "score",
+    "study",
+    "verify",
+]
 
 import importlib
 from typing import TYPE_CHECKING, Any

@@ -17,6 +17,7 @@ import platform
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,15 +31,20 @@ def main():
     given = _options()
     kept = json.loads(given.json.read_text()) if given.json.exists() else {}
     for name in given.only or SETS:
-        print(f"{name}: {SETS[name].what}", flush=True)
+        _say(f"{name}: {SETS[name].what}")
         kept[name] = _run(name, given)
-        print(f"  {kept[name]}", flush=True)
+        _say(f"  {kept[name]}")
         given.json.write_text(json.dumps(kept, indent=1))
     text = table_of({name: kept[name] for name in SETS if name in kept})
-    print(text)
+    _say(text)
     if given.write:
         given.write.write_text(text, encoding="utf-8")
     sys.exit(1 if any(found.get("violations", 1) for found in kept.values()) else 0)
+
+
+def _say(text):
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 def _options():
@@ -62,7 +68,7 @@ def _inside(given):
     found = importlib.import_module(f"tests.reliability.{one.module}")
     n = one.trials and max(1, round(one.trials * given.share))  # 0: all there are
     outcome = getattr(found, one.function)(n, given.seed)
-    print(json.dumps({"promise": outcome.promise, "trials": outcome.trials, "violations": outcome.violations, "remarks": outcome.remarks}))
+    _say(json.dumps(asdict(outcome)))
     sys.exit(0)
 
 

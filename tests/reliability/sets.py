@@ -13,9 +13,17 @@ class TrialSet(NamedTuple):
 
 
 SETS = {
-    "kills": TrialSet(
-        "SIGKILL at a random instant of a fit, some at a system call of a commit, some twice; started again to the end", "kills", 200
-    ),
-    "commits": TrialSet("every system call of a commit killed, failing or half done", "commits", 0),
+    "kills": TrialSet("a fit killed (SIGKILL) at any instant or at a system call of a commit, some twice; started again", "kills", 200),
+    "commits": TrialSet("every system call of a commit killed, failing or half done, on a simulated disk", "commits", 0),
+    "calls": TrialSet("the same with strace on a real process and disk", "system_calls", 0),
     "power": TrialSet("power loss on a simulated disk: what was not synced is lost, torn or reordered", "power_loss", 10_000),
+    "damage": TrialSet("damaged commits and models", "damage", 10_000),
+    "hostile inputs": TrialSet("hostile bytes in place of commits and models", "damage", 2_000, "hostile_inputs"),
+    "acknowledgements": TrialSet("object stores whose replies are lost", "acknowledgements", 1_000),
+    "races": TrialSet("processes that start one run at the same time", "races", 200),
+    "stores": TrialSet("damaged chunks of data stores", "stores", 3_000),
+    "flaky": TrialSet("storage of which a fifth of all reads fail", "flaky", 200),
+    "chunk bytes": TrialSet("damaged bytes given to the reader of local chunks, beside zarr's", "direct", 5_000),
+    "hostile files": TrialSet("files that would run code or write elsewhere", "hostile", 0),
+    "addresses": TrialSet("URLs that would read or connect elsewhere", "hostile", 0, "url_trials"),
 }
