@@ -12,7 +12,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Event:
-    """kind: start, reading, pass, commit, fall, floor, reseed, drop, skipped, warning, finish. details: strict JSON values."""
+    """kind: start, reading, pass, commit, fall, floor, reseed, drop, skipped, retry, warning, finish. details: strict JSON values."""
 
     kind: str
     message: str

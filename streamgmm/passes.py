@@ -95,7 +95,7 @@ def one_pass(
     """The sum over all blocks; yields states with what is done. Raises Stop where the caller, or the deadline, ends it before."""
     function = _block_statistics(problem, state)
     ledger = Ledger(function.stamp, problem.source.n_blocks, _done_before(problem, state, function.stamp, caller.observe))
-    pass_began = caller.clock()
+    pass_began, retries_before = caller.clock(), len(problem.source.retries)
     done = [span for span, _ in ledger.held]
     with closing(executor.map_spans(function, merge_partials, problem.source, done=done, sound=Partial.fault)) as found:
         for one in found:
@@ -111,6 +111,8 @@ def one_pass(
                 yield replace(state, progress=Progress(ledger.stamp, ledger.held))
     total = ledger.total()
     problem.source.refuse_changes()
+    for block, attempt, reason in problem.source.retries[retries_before:]:
+        caller.observe(Event("retry", f"block {block}: try {attempt} failed, {reason}", {"block": block, "try": attempt, "reason": reason}))
     if total is None:
         raise DataError("Found array with 0 sample(s) while a minimum of 1 is required: the table has no rows")
     return total
