@@ -9,6 +9,7 @@ __all__ = ["Job", "describe_source", "saved_model", "score_table"]
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -95,14 +96,14 @@ class Job:
 
     def _refuse(self, run: Run, resume: str) -> None:
         if resume == "never" and run.exists:
-            raise ConfigError(f"{run.folder} holds a run already; resume it (resume='auto') or choose a new folder")
+            raise ConfigError(f"{run.place} holds a run already; resume it (resume='auto') or choose a new folder")
         if resume == "must" and not run.exists:
-            raise CheckpointError(f"nothing to resume in {run.folder}: looked for run.json and commits/")
+            raise CheckpointError(f"nothing to resume in {run.place}: looked for run.json and commits/")
 
     def _refuse_other_start(self, run: Run) -> None:
         if run.record().get("given", "") != self.given:
             raise RunMismatchError(
-                f"the run in {run.folder} was started from other given parameters (weights_init, means_init, precisions_init); give the"
+                f"the run in {run.place} was started from other given parameters (weights_init, means_init, precisions_init); give the"
                 " same ones, or use a new run folder"
             )
 
@@ -148,7 +149,7 @@ class Job:
             return self.first_state()
         state = reopened(commit.state, self.configuration)
         how = "is complete" if state.outcome else f"goes on after pass {state.passes}"
-        self.observe(Event("start", f"the run in {run.folder} {how}", {"passes": state.passes, "commit": commit.number}))
+        self.observe(Event("start", f"the run in {run.place} {how}", {"passes": state.passes, "commit": commit.number}))
         return state
 
     def _loop(self, state: FitState, run: Run | None) -> FitResult:
@@ -161,8 +162,9 @@ class Job:
     def _finish(self, run: Run, result: FitResult) -> None:
         if result.outcome in (Outcome.CONVERGED, Outcome.PASSES_EXHAUSTED):
             model = saved_model(result, self.source, self.configuration)
-            if not (run.model_path.exists() and _same_model(run, model)):
-                save_model(run.model_path, model, overwrite=True)
+            with run.model_folder() as path:
+                if not (path.exists() and _same_model(path, model)):
+                    save_model(path, model, overwrite=True)
 
 
 def _commit(run: Run, state: FitState, observe: Observer) -> None:
@@ -170,9 +172,9 @@ def _commit(run: Run, state: FitState, observe: Observer) -> None:
     observe(Event("commit", f"pass {state.passes} is saved in commit {commit.number}", {"pass": state.passes, "commit": commit.number}))
 
 
-def _same_model(run: Run, model: SavedModel) -> bool:
+def _same_model(path: Path, model: SavedModel) -> bool:
     try:
-        return load_model(run.model_path).provenance == model.provenance
+        return load_model(path).provenance == model.provenance
     except CheckpointError:
         return False
 
