@@ -1,8 +1,10 @@
 """A Dask cluster of real processes on loopback that comes back when it is killed: nothing of Dask's own restarts them.
 
-Only processes that were started here are ever signalled, by their number.
+Only processes that were started here are ever signalled, by their number. Workers are forked from a process that has imported all
+they need: hundreds of them start in a time in which a few would be imported.
 """
 
+import multiprocessing
 import os
 import random
 import signal
@@ -14,12 +16,16 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from distributed.cli import dask_worker
+
 from tests.running import environment
 
 ROOT = Path(__file__).resolve().parents[1]
 WORKER = "STREAMGMM_TESTS_WORKER"  # set in the workers, so that rows that kill spare the process of the test
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 SECONDS_TO_START = 90.0
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["tests.supervisor", "streamgmm.passes", "streamgmm.executors.dask_distributed"])
 
 
 class Supervisor:
@@ -56,7 +62,7 @@ class Supervisor:
         self.scheduler = self._start("dask_scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard")
         until = time.monotonic() + SECONDS_TO_START
         while not _listens(int(port)):
-            assert time.monotonic() < until and self.scheduler.poll() is None, "the scheduler did not start"
+            assert time.monotonic() < until, "the scheduler did not start"
             time.sleep(0.05)
 
     def kill_scheduler(self):
@@ -65,20 +71,25 @@ class Supervisor:
     def kill(self, luck=random, number=signal.SIGKILL):
         """Signal a worker; its process, None where none is alive."""
         with self._lock:
-            alive = [process for process in self.workers if process is not None and process.poll() is None]
+            alive = [process for process in self.workers if process is not None and process.is_alive()]
             if not alive:
                 return None
             process = luck.choice(alive)
-            process.send_signal(number)
+            os.kill(process.pid, number)
             return process
 
     def freeze(self, seconds, luck=random):
         """Stop a worker, and let it go on after a while."""
         process = self.kill(luck, signal.SIGSTOP)
         if process is not None:
-            waker = threading.Timer(seconds, lambda: process.poll() is None and process.send_signal(signal.SIGCONT))
+            waker = threading.Timer(seconds, self._wake, (process,))
             waker.daemon = True
             waker.start()
+
+    def _wake(self, process):
+        with self._lock:
+            if process.is_alive():
+                os.kill(process.pid, signal.SIGCONT)
 
     def kill_all(self):
         """All workers, for good."""
@@ -91,16 +102,25 @@ class Supervisor:
         while not self._ended.wait(0.1):
             with self._lock:
                 for place, process in enumerate(self.workers):
-                    if self.restart and (process is None or process.poll() is not None):
+                    if self.restart and (process is None or not process.is_alive()):
                         self.starts += 1
-                        arguments = (self.address, "--no-nanny", "--nthreads", "1", "--host", "127.0.0.1", "--memory-limit", "0")
-                        self.workers[place] = self._start("dask_worker", *arguments, "--no-dashboard", "--death-timeout", "60")
+                        self.workers[place] = FORKS.Process(target=_work, args=(self.address,), daemon=True)
+                        self.workers[place].start()
 
     def _start(self, module, *arguments):
         command = [sys.executable, "-m", f"distributed.cli.{module}", *arguments]
-        variables = self._environment | ({WORKER: "1"} if module == "dask_worker" else {})
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        return subprocess.Popen(command, cwd=ROOT, env=variables, start_new_session=True, **quiet)
+        return subprocess.Popen(command, cwd=ROOT, env=self._environment, start_new_session=True, **quiet)
+
+
+def _work(address):
+    """Runs in a worker process."""
+    os.environ[WORKER] = "1"
+    silent = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silent, 1)
+    os.dup2(silent, 2)
+    arguments = [address, "--no-nanny", "--nthreads", "1", "--host", "127.0.0.1", "--memory-limit", "0", "--no-dashboard"]
+    dask_worker.main([*arguments, "--death-timeout", "60"])
 
 
 def in_worker():
@@ -112,7 +132,7 @@ def _end(process):
     if process is not None:
         with suppress(ProcessLookupError):
             process.kill()
-        process.wait(10)
+        process.join(10) if hasattr(process, "join") else process.wait(10)
 
 
 def _free_port():

@@ -112,10 +112,10 @@ class Nemesis:
             self._client.retire_workers([self._luck.choice(addresses)])
 
 
-def trials(n_fits: int, kills_per_fit: int, seed: int, n_workers: int = 2) -> Outcome:
+def trials(n_fits: int, kills_per_fit: int, seed: int) -> Outcome:
     """P11: fits under kills; a violation is a fit that ends with an error or with another hash."""
     harm, told, hashes, failures, seconds = Counter(), Counter(), Counter(), [], []
-    with tempfile.TemporaryDirectory() as folder, Supervisor(n_workers) as cluster:
+    with tempfile.TemporaryDirectory() as folder, Supervisor() as cluster:
         expected = expected_hash(Path(folder) / "expected")
         undisturbed = _timed(cluster, Path(folder) / "undisturbed", 0, random.Random(seed))[1]
         for number in range(n_fits):
