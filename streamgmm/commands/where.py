@@ -114,6 +114,9 @@ def _local_cluster(n_processes: int) -> Iterator[str]:
         # A worker that is restarting when the scheduler looks is given up for good after 15 s by default.
         "distributed.deploy.lost-worker-timeout": "1h",
         "distributed.scheduler.allowed-failures": 3,
+        # No pages: they tell anybody on this machine what is computed, and some of them do things.
+        "distributed.scheduler.http.routes": ["distributed.http.health"],
+        "distributed.worker.http.routes": ["distributed.http.health"],
     }
     with (
         dask.config.set(options),
@@ -123,6 +126,7 @@ def _local_cluster(n_processes: int) -> Iterator[str]:
             processes=True,
             host="127.0.0.1",
             dashboard_address="127.0.0.1:0",
+            scheduler_kwargs={"dashboard": False},
             silence_logs=logging.ERROR,
             preload=["streamgmm.commands._worker"],
         ) as cluster,
