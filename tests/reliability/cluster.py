@@ -137,6 +137,11 @@ def trials(n_fits: int, kills_per_fit: int, seed: int) -> Outcome:
     return Outcome("P11", n_fits, len(failures), remarks)
 
 
+def worker_trials(n: int, seed: int) -> Outcome:
+    """`n` fits with six kills each."""
+    return trials(n, 6, seed)
+
+
 def _timed(cluster, folder, n_kills, luck):
     with connected(cluster) as executor:
         executor.wait_for_workers()
