@@ -57,7 +57,10 @@ class Supervisor:
             _end(process)
 
     def start_scheduler(self):
-        """A new one at the same address, without any memory of the one before."""
+        """A new one at the same address, without any memory of the one before; so are the workers."""
+        with self._lock:
+            for process in self.workers:
+                _end(process)
         port = self.address.rpartition(":")[2]
         self.scheduler = self._start("dask_scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard")
         until = time.monotonic() + SECONDS_TO_START

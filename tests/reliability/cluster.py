@@ -7,7 +7,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,6 +70,11 @@ def connected(cluster, **options):
         yield DaskDistributed(client, **{"timeout": 60, "stall_timeout": 120} | options)
 
 
+def _supervised(running):
+    """A cluster for some trials: one that runs already, or a new one."""
+    return Supervisor() if running is None else nullcontext(running)
+
+
 def fitted(folder, executor, rows, observe=lambda event: None):
     """Hash of the model of a fit in a run folder, begun or gone on with."""
     run = Run(folder)
@@ -112,10 +117,10 @@ class Nemesis:
             self._client.retire_workers([self._luck.choice(addresses)])
 
 
-def trials(n_fits: int, kills_per_fit: int, seed: int) -> Outcome:
+def trials(n_fits: int, kills_per_fit: int, seed: int, running: Supervisor | None = None) -> Outcome:
     """P11: fits under kills; a violation is a fit that ends with an error or with another hash."""
     harm, told, hashes, failures, seconds = Counter(), Counter(), Counter(), [], []
-    with tempfile.TemporaryDirectory() as folder, Supervisor() as cluster:
+    with tempfile.TemporaryDirectory() as folder, _supervised(running) as cluster:
         expected = expected_hash(Path(folder) / "expected")
         undisturbed = _timed(cluster, Path(folder) / "undisturbed", 0, random.Random(seed))[1]
         for number in range(n_fits):
@@ -153,10 +158,10 @@ def _timed(cluster, folder, n_kills, luck):
         return found, time.monotonic() - began, nemesis
 
 
-def poison_trials(n: int, seed: int) -> Outcome:
+def poison_trials(n: int, seed: int, running: Supervisor | None = None) -> Outcome:
     """P31: a block that kills its workers is named, and the cluster lives on."""
     luck, wrong, starts = random.Random(seed), [], []
-    with Supervisor(2) as cluster:
+    with _supervised(running) as cluster:
         for _ in range(n):
             block, before = luck.randrange(1, BLOCKS), cluster.starts
             with connected(cluster) as executor:
@@ -209,8 +214,11 @@ def without_scheduler(folder, moment):
 
         try:
             with connected(cluster) as executor:
+                executor.wait_for_workers()
                 fitted(folder, executor, source(), observe)
-        except SchedulerLostError:
+        except SchedulerLostError as error:
+            if not killed:
+                return str(error), 0.0
             noticed = time.monotonic() - killed[0]
         except ClusterError as error:
             return f"{type(error).__name__}: {error}", 0.0
