@@ -92,7 +92,7 @@ class Run:
         if self.model_path.exists():
             with storage_errors(self.folder, "clear"):
                 shutil.rmtree(self.model_path)
-        for name in (self.events_path.name, RECORD):
+        for name in (self.events_path.name, "events.older.jsonl", RECORD):
             self.storage.remove(name)
         self._last = self._top = None
 
