@@ -96,7 +96,7 @@ class Run:
             self.storage.remove(f"{FOLDER}/{name}")
         with storage_errors(self.folder, "clear"), self.model_folder() as model:
             shutil.rmtree(model, ignore_errors=not model.exists())
-        for name in ("events.jsonl", RECORD):
+        for name in ("events.jsonl", "events.older.jsonl", RECORD):
             self.storage.remove(name)
         self._last = self._top = None
 

@@ -35,6 +35,7 @@ from streamgmm.sources._damage_policy import DamagePolicy
 from streamgmm.sources.base import AbstractSource
 from streamgmm.sources.guarded import guard
 from streamgmm.state import Contender, FitState, Outcome
+from streamgmm.surroundings import noting, other_profile, own_profile, threads_wanted
 
 RESUMES = ("never", "auto", "must")
 Given = Callable[[Mixture], Mixture]
@@ -76,7 +77,8 @@ class Job:
     def fit(self) -> FitResult:
         """Fit without a run folder."""
         self._refuse_large_blocks()
-        return self._loop(self.first_state(), None)
+        with threads_wanted(self.executor.workers):
+            return self._loop(self.first_state(), None)
 
     def fit_in(self, run: Run, resume: str = "auto") -> FitResult:
         """Fit in a run folder, going on from its newest commit where there is one.
@@ -88,19 +90,26 @@ class Job:
             raise ConfigError(f"resume must be one of {RESUMES}, got {resume!r}")
         self._refuse(run, resume)
         self._refuse_large_blocks()
-        with run:
-            for remark in run.remarks:
+        told = replace(self, observe=noting(self.observe, run.place))
+        with run, threads_wanted(self.executor.workers):
+            return told.fit_held(run)
+
+    def fit_held(self, run: Run) -> FitResult:
+        """Fit in a run whose lock is held, and that may be gone on with."""
+        for remark in run.remarks:
+            self.observe(remark)
+        if run.exists:
+            defaults = {name: field.default for name, field in FitConfiguration.model_fields.items() if not field.is_required()}
+            run.check_same(self.record(), MAY_CHANGE, defaults)
+            self._refuse_other_start(run)
+            for remark in other_profile(run.record(), self.executor.strict):
                 self.observe(remark)
-            if run.exists:
-                defaults = {name: field.default for name, field in FitConfiguration.model_fields.items() if not field.is_required()}
-                run.check_same(self.record(), MAY_CHANGE, defaults)
-                self._refuse_other_start(run)
-                state = self._state_of(run)
-            else:
-                state = self.first_state()  # what it refuses leaves no run behind
-                run.start(self.record())
-            result = self._loop(state, run) if state.outcome is None else FitResult(state.best.mixture, state.outcome, state)
-            self._finish(run, result)
+            state = self._state_of(run)
+        else:
+            state = self.first_state()  # what it refuses leaves no run behind
+            run.start(self.record())
+        result = self._loop(state, run) if state.outcome is None else FitResult(state.best.mixture, state.outcome, state)
+        self._finish(run, result)
         return result
 
     def _refuse_large_blocks(self) -> None:
@@ -126,6 +135,7 @@ class Job:
             "source": self.source.fingerprint,
             "location": dict(self.location or {}),
             "given": self.given,
+            "numeric_profile": own_profile(),
         }
 
     def first_state(self) -> FitState:

@@ -64,6 +64,11 @@ class AbstractExecutor(ABC):
         """Bytes that each of its processes may use; None where that is what this process may."""
         return None
 
+    @property
+    def strict(self) -> bool:
+        """Whether a numeric profile that would give other last bits is refused, not only told."""
+        return False
+
     @abstractmethod
     def map_spans(
         self,

@@ -87,6 +87,11 @@ class DaskDistributed(AbstractExecutor):
         """The smallest limit of a worker process."""
         return min((limit for limit in self._watch.memory.values() if limit), default=None)
 
+    @property
+    def strict(self) -> bool:
+        """See the base class."""
+        return self._strict
+
     def wait_for_workers(self) -> None:
         """Until there is one. Raises NoWorkersError; a pass waits by itself, and can be interrupted."""
         self._watch.begin()

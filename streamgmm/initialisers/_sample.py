@@ -65,7 +65,10 @@ def draw_sample(source: AbstractSource, seed: int, n_rows: int = SAMPLE_ROWS) ->
     parts = [_rows_of(block, seed, None if everything else share) for block in _read_all(source, chosen)]
     parts = [part for part in parts if len(part[0])]
     if not parts:
-        raise DataError("no row takes part: every row of the sample was left out or has zero weight")
+        raise DataError(
+            f"no row takes part: every row of the sample was left out (missing={source.missing!r}) or has zero weight. Choose columns that"
+            " hold values."
+        )
     x, weight = np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
     _refuse_underflow(x, source.feature_names)
     return Sample(x, weight, everything)

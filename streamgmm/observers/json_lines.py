@@ -1,7 +1,8 @@
 """events.jsonl: one strict JSON object a line, for people and programs that look on. Floor 1.
 
 The file is appended to and flushed at every event; a resumed run goes on in the same file. It is NOT what a run resumes from: it may
-be cut or deleted at any time. The only times that a run folder holds are here.
+be cut or deleted at any time. The only times that a run folder holds are here. It is bounded: past its bound it is moved aside, in the
+place of the one that was moved aside before.
 """
 
 __all__ = ["JsonLines"]
@@ -20,20 +21,25 @@ from streamgmm.events import Event
 from streamgmm.observers.base import SECONDS_BETWEEN, AbstractObserver
 from streamgmm.wording import strict_values
 
+MOST_BYTES = 64 << 20  # of the file; the one moved aside has as many
+
 
 @final
 class JsonLines(AbstractObserver):
     """Appends to a file, opened at the first event, or to an open stream. Within a pass at most one line every ten seconds.
 
-    A log that cannot be written (a full disk) does not end a fit: the next line that can be says how many are missing.
+    A log that cannot be written (a full disk) does not end a fit: the next line that can be says how many are missing. So does the first
+    line of a file after one that was moved aside, of the lines that are gone for good.
     """
 
     name = "json_lines"
 
-    def __init__(self, target: str | os.PathLike[str] | TextIO, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, target: str | os.PathLike[str] | TextIO, clock: Callable[[], float] = time.time, most_bytes: int = MOST_BYTES
+    ) -> None:
         self._path = Path(target) if isinstance(target, str | os.PathLike) else None
         self._stream = None if isinstance(target, str | os.PathLike) else target
-        self._clock = clock
+        self._clock, self._most_bytes = clock, most_bytes
         self._last = -math.inf
         self._lost = 0
 
@@ -48,6 +54,8 @@ class JsonLines(AbstractObserver):
             stream = self._open()
             stream.write(line + "\n")
             stream.flush()
+            if self._path is not None and stream.tell() > self._most_bytes:
+                self._move_aside(self._path, now)
         except OSError:
             if self._path is None:
                 raise
@@ -64,6 +72,15 @@ class JsonLines(AbstractObserver):
                 self._stream.write("\n")
         return self._stream
 
+    def _move_aside(self, path: Path, now: float) -> None:
+        """Begin a new file; the lines of the one that was moved aside before are gone."""
+        older = path.with_suffix(f".older{path.suffix}")
+        gone = _lines_of(older)
+        self.close()
+        path.replace(older)
+        message = f"the log went on from {older.name}; {gone:,} older lines are gone"
+        self._open().write(json.dumps(_record(Event("log", message, {"gone": gone}), now), allow_nan=False) + "\n")
+
     def _abandon(self) -> None:
         """Let go of a file that failed; what its buffer holds is lost."""
         stream, self._stream = self._stream, None
@@ -76,6 +93,13 @@ class JsonLines(AbstractObserver):
         if self._path is not None and self._stream is not None:
             self._stream.close()
             self._stream = None
+
+
+def _lines_of(path: Path) -> int:
+    if not path.exists():
+        return 0
+    with path.open("rb") as file:
+        return sum(1 for _ in file)
 
 
 def _ends_in_mid_line(path: Path) -> bool:

@@ -4,7 +4,7 @@ The text of a store is not trusted: a codec named in it would be loaded, and som
 `.zarray` and `.zgroup` are parsed here and their codecs, shapes and dtypes checked; only then is the array opened with zarr.
 """
 
-__all__ = ["Node", "check_array", "check_codecs", "column_dtype", "parse_node"]
+__all__ = ["Node", "check_array", "check_codecs", "column_dtype", "parse_node", "parsed"]
 
 import json
 from collections.abc import Iterator, Mapping
@@ -57,10 +57,10 @@ def parse_node(documents: Mapping[str, bytes | None], where: str) -> Node | None
         raise SchemaError(f"{where}: metadata of two formats at once ({', '.join(sorted(present))}); remove those that do not belong to it")
     for key, is_array in ((".zarray", True), (".zgroup", False)):
         if key in present:
-            return _checked(Node(is_array, 2, _parsed(present[key], f"{where}/{key}")), f"{where}/{key}")
+            return _checked(Node(is_array, 2, parsed(present[key], f"{where}/{key}")), f"{where}/{key}")
     if "zarr.json" not in present:
         return None
-    document = _parsed(present["zarr.json"], f"{where}/zarr.json")
+    document = parsed(present["zarr.json"], f"{where}/zarr.json")
     kind = document.get("node_type")
     if kind not in {"array", "group"} or document.get("zarr_format") != 3:
         raise SchemaError(f"{where}/zarr.json: not Zarr format 3: node_type is {kind!r}, zarr_format {document.get('zarr_format')!r}")
@@ -114,7 +114,8 @@ def _codecs(document: Document) -> Iterator[Any]:
             yield from _codecs(configuration)
 
 
-def _parsed(raw: bytes | None, where: str) -> Document:
+def parsed(raw: bytes | None, where: str) -> Document:
+    """A metadata document, which is a JSON object. Raises SchemaError."""
     if raw is None or len(raw) > LARGEST_DOCUMENT:
         raise SchemaError(f"{where}: larger than {LARGEST_DOCUMENT} bytes, which no metadata needs")
     try:

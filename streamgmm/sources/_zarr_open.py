@@ -16,9 +16,10 @@ from zarr.abc.store import Store
 from streamgmm.errors import DataError, SchemaError, StorageError
 from streamgmm.sources._checks import NUMERIC, chosen_columns
 from streamgmm.sources._locations import Location, check_member
+from streamgmm.sources._zarr_consolidated import warn_outdated
 from streamgmm.sources._zarr_keys import check_keys, warn_unverified
 from streamgmm.sources._zarr_metadata import Node, column_dtype
-from streamgmm.sources._zarr_store import ZarrArray, member_names, node_at, nodes_at, open_array, open_store
+from streamgmm.sources._zarr_store import ZarrArray, consolidated_v2, member_names, node_at, nodes_at, open_array, open_store
 from streamgmm.sources.base import AbstractSource
 from streamgmm.sources.zarr_array import ZarrArraySource, from_zarr_array
 from streamgmm.sources.zarr_columns import from_zarr_columns
@@ -73,6 +74,8 @@ def _open_group(store: Store, path: str, node: Node, features: Sequence[str] | N
     available = tuple(nodes) if nodes.keys() >= set(asked) else _all_members(store, path, nodes)
     names = chosen_columns(features, numeric, available, shown)
     weights = () if weight is None else chosen_columns([weight], (), available, shown)
+    used = {name: nodes[name] for name in (*names, *weights) if name in nodes}
+    warn_outdated(node, consolidated_v2(store, path) if node.zarr_format == 2 else None, used, shown)
     arrays = {name: _open_column(store, path, name, nodes.get(name)) for name in (*names, *weights)}
     rows = from_zarr_columns({name: arrays[name] for name in names})
     weighing = from_zarr_columns({name: arrays[name] for name in weights}) if weights else None

@@ -6,6 +6,7 @@ block instead of once. It is NOT a general reader: only what a table of numbers 
 
 __all__ = [
     "ZarrArray",
+    "consolidated_v2",
     "member_names",
     "node_at",
     "nodes_at",
@@ -32,6 +33,7 @@ from zarr.storage import FsspecStore, LocalStore, ObjectStore, ZipStore
 from streamgmm.errors import DataChangedError, DataError, MissingDependencyError, SchemaError, SecurityError, StorageError, nearest
 from streamgmm.sources._failures import guarded
 from streamgmm.sources._locations import Location
+from streamgmm.sources._zarr_consolidated import CONSOLIDATED_V2
 from streamgmm.sources._zarr_metadata import Node, check_array, parse_node
 
 LARGEST_UNIT = 256 * 2**20  # decoded bytes of all columns: a larger shard is read by its inner chunks
@@ -70,6 +72,11 @@ def node_at(store: Store, path: str) -> Node | None:
     """The array or group at a path inside a store, from its checked metadata documents; None where there is neither."""
     prefix = f"{path}/" if path else ""
     return parse_node({key: _get(store, prefix + key) for key in DOCUMENTS}, _shown(store, path))
+
+
+def consolidated_v2(store: Store, group: str) -> bytes | None:
+    """What format 2 keeps in a file of its own; None where there is none."""
+    return _get(store, f"{group}/{CONSOLIDATED_V2}" if group else CONSOLIDATED_V2)
 
 
 def nodes_at(store: Store, group: str, names: Iterable[str]) -> dict[str, Node]:

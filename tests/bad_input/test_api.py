@@ -304,7 +304,7 @@ def test_A33_is_asked_before_anything_is_read():
 def test_A34_parameters_changed_before_a_resume(x, tmp_path):
     run = {"checkpoint": tmp_path / "run"}
     GaussianMixture(random_state=0).fit(x, **run)
-    changes = ("reg_covar was 1e-06, is 0.001", "n_init was 1, is 2", "only max_iter, tol, deadline may change")
+    changes = ("reg_covar was 1e-06, is 0.001", "n_init was 1, is 2", "only max_iter, tol, deadline")
     refused(RunMismatchError, 5, *changes, x=x, fit=run, reg_covar=1e-3, n_init=2, random_state=0)
     refused(RunMismatchError, 5, "seed was 0, is 1", x=x, fit=run, random_state=1)
     refused(RunMismatchError, 5, "means_init", x=x, fit=run, means_init=[[0, 0]], random_state=0)

@@ -24,6 +24,7 @@ SETS = {
     "workers": TrialSet("fits on a real cluster whose workers are killed, frozen and retired", "cluster", 20, "worker_trials"),
     "poison": TrialSet("a block that kills every worker that computes it", "cluster", 30, "poison_trials"),
     "schedulers": TrialSet("schedulers killed in the middle of a fit, which goes on with a new one", "cluster", 30, "scheduler_trials"),
+    "signals": TrialSet("SIGTERM, SIGINT, SIGHUP and SIGUSR1 to a running fit at any moment", "signals", 300),
     "races": TrialSet("processes that start one run at the same time", "races", 200),
     "stores": TrialSet("damaged chunks of data stores", "stores", 3_000),
     "flaky": TrialSet("storage of which a fifth of all reads fail", "flaky", 200),
