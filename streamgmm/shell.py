@@ -86,7 +86,7 @@ def _report(error: BaseException, *, as_json: bool) -> int:
     interrupted = isinstance(error, KeyboardInterrupt)
     code, message = (130, "interrupted") if interrupted else (exit_code(error), redacted_words(one_line(error)))
     if code == EXIT_INTERNAL:
-        sys.stderr.writelines(one_line(line) + "\n" for line in "".join(traceback.format_exception(error)).splitlines())
+        sys.stderr.writelines(redacted_words(one_line(line)) + "\n" for line in "".join(traceback.format_exception(error)).splitlines())
         message = f"internal error, please report it with the lines above: {type(error).__name__}: {message}"
     with contextlib.suppress(BrokenPipeError):
         sys.stderr.write(f"streamgmm: {message}\n")
