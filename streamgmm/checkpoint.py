@@ -13,7 +13,8 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -34,12 +35,15 @@ from streamgmm.events import Event, ignore
 from streamgmm.open_storage import open_storage
 from streamgmm.pending_folder import storage_errors
 from streamgmm.state import FitState
+from streamgmm.storage._folders import get_folder, put_folder
 from streamgmm.storage.base import AbstractStorage
+from streamgmm.storage.local_folder import LocalFolder
 from streamgmm.strict_zarr import strict_json
 
 COMMITS_KEPT = 3
 FOLDER = "commits"
 RECORD = "run.json"
+MODEL = "model.zarr"
 COMMIT_NAME = re.compile(r"(\d{6,})\.zip")
 NUMBERED = re.compile(r"(\d{6,})\.(?:zip|broken)")
 
@@ -64,8 +68,9 @@ class Run:
         self.place = self.storage.describe()
         self.folder = Path(self.place)
         self.commits = self.folder / FOLDER
-        self.model_path = self.folder / "model.zarr"
-        self.events_path = self.folder / "events.jsonl"
+        self.is_local = isinstance(self.storage, LocalFolder)
+        self.model_path = self.folder / MODEL
+        self.events_path = self.folder / "events.jsonl" if self.is_local else None
         self.remarks: Sequence[Event] = ()
         self._last: Commit | None = None
         self._unsure: dict[bytes, Commit] = {}  # commits of the next number of which the storage did not say that they are there
@@ -89,12 +94,25 @@ class Run:
         assert self.storage.is_open
         for name in self.storage.names(FOLDER):
             self.storage.remove(f"{FOLDER}/{name}")
-        if self.model_path.exists():
-            with storage_errors(self.folder, "clear"):
-                shutil.rmtree(self.model_path)
-        for name in (self.events_path.name, "events.older.jsonl", RECORD):
+        with storage_errors(self.folder, "clear"), self.model_folder() as model:
+            shutil.rmtree(model, ignore_errors=not model.exists())
+        for name in ("events.jsonl", "events.older.jsonl", RECORD):
             self.storage.remove(name)
         self._last = self._top = None
+
+    @contextlib.contextmanager
+    def model_folder(self) -> Iterator[Path]:
+        """Where the model is to be read and written; what lies elsewhere is a copy, which goes back if it was changed."""
+        if self.is_local:
+            yield self.model_path
+            return
+        with tempfile.TemporaryDirectory(prefix="streamgmm-model-") as scratch:
+            path = Path(scratch, MODEL)
+            get_folder(self.storage, MODEL, path)
+            before = _contents(path)
+            yield path
+            if _contents(path) != before:
+                put_folder(self.storage, MODEL, path, "zarr.json")
 
     # ---- run.json ----------------------------------------------------------------------------------------------------
 
@@ -318,6 +336,10 @@ class Run:
         for fault in broken:
             with contextlib.suppress(OSError):
                 self.storage.rename(fault.name, fault.name.removesuffix(".zip") + ".broken")
+
+
+def _contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def _name(number: int) -> str:

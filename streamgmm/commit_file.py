@@ -188,7 +188,9 @@ def _checked_record(record: Any, number: int) -> dict[str, Any]:
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise CheckpointError("not a streamgmm file")
     version = record.get("format_version")
-    if type(version) is not int or version > FORMAT_VERSION:
+    if type(version) is not int or version < 1:
+        raise CheckpointCorruptError(f"format version {version!r} is not a version")
+    if version > FORMAT_VERSION:
         raise CheckpointVersionError(f"format version {version!r}, this release reads up to {FORMAT_VERSION}; upgrade streamgmm")
     if record.get("number") != number or not isinstance(record.get("sha256"), dict) or not isinstance(record.get("state"), dict):
         raise CheckpointCorruptError("its record does not describe this commit")

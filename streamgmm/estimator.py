@@ -535,7 +535,9 @@ def _sole_fit(estimator: GaussianMixture) -> Iterator[None]:
 
 
 def _fit_in(run: Run, job: Job, resume: str) -> FitResult:
-    """Fit in a run folder, which keeps the events as well."""
+    """Fit in a run, which keeps the events as well where it is a folder."""
+    if run.events_path is None:
+        return job.fit_in(run, resume)
     with JsonLines(run.events_path) as log:
         return replace(job, observe=together(job.observe, log)).fit_in(run, resume)
 

@@ -76,7 +76,7 @@ def _recorded_seed(run: Run) -> int:
     configuration = run.record().get("configuration")
     seed = configuration.get("seed") if isinstance(configuration, dict) else None
     if type(seed) is not int:
-        raise CheckpointError(f"{run.folder}/run.json holds no seed; start again in a new run folder")
+        raise CheckpointError(f"{run.place}/run.json holds no seed; start again in a new run folder")
     return seed
 
 

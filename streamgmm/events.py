@@ -12,7 +12,9 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Event:
-    """kind: start, reading, pass, commit, fall, floor, reseed, drop, skipped, warning, finish. details: strict JSON values."""
+    """kind: start, reading, pass, commit, fall, floor, reseed, drop, skipped, retry, warning, finish; of clusters worker_lost, worker_added,
+    suspect, refused; of executors waiting, which goes no further than the loop. details: strict JSON values.
+    """
 
     kind: str
     message: str

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -116,14 +117,14 @@ class Job:
 
     def _refuse(self, run: Run, resume: str) -> None:
         if resume == "never" and run.exists:
-            raise ConfigError(f"{run.folder} holds a run already; resume it (resume='auto') or choose a new folder")
+            raise ConfigError(f"{run.place} holds a run already; resume it (resume='auto') or choose a new folder")
         if resume == "must" and not run.exists:
-            raise CheckpointError(f"nothing to resume in {run.folder}: looked for run.json and commits/")
+            raise CheckpointError(f"nothing to resume in {run.place}: looked for run.json and commits/")
 
     def _refuse_other_start(self, run: Run) -> None:
         if run.record().get("given", "") != self.given:
             raise RunMismatchError(
-                f"the run in {run.folder} was started from other given parameters (weights_init, means_init, precisions_init); give the"
+                f"the run in {run.place} was started from other given parameters (weights_init, means_init, precisions_init); give the"
                 " same ones, or use a new run folder"
             )
 
@@ -171,7 +172,7 @@ class Job:
         state = reopened(commit.state, self.configuration)
         begun = "" if state.progress is None else f", of the next one {sum(part.rows for _, part in state.progress.done):,} rows are done"
         how = "is complete" if state.outcome else f"goes on after pass {state.passes}{begun}"
-        self.observe(Event("start", f"the run in {run.folder} {how}", {"passes": state.passes, "commit": commit.number}))
+        self.observe(Event("start", f"the run in {run.place} {how}", {"passes": state.passes, "commit": commit.number}))
         return state
 
     def _loop(self, state: FitState, run: Run | None) -> FitResult:
@@ -185,13 +186,14 @@ class Job:
     def _finish(self, run: Run, result: FitResult) -> None:
         if result.outcome in (Outcome.CONVERGED, Outcome.PASSES_EXHAUSTED):
             model = saved_model(result, self.source, self.configuration)
-            if not (run.model_path.exists() and _same_model(run, model)):
-                save_model(run.model_path, model, overwrite=True)
+            with run.model_folder() as path:
+                if not (path.exists() and _same_model(path, model)):
+                    save_model(path, model, overwrite=True)
 
 
-def _same_model(run: Run, model: SavedModel) -> bool:
+def _same_model(path: Path, model: SavedModel) -> bool:
     try:
-        return load_model(run.model_path).provenance == model.provenance
+        return load_model(path).provenance == model.provenance
     except CheckpointError:
         return False
 

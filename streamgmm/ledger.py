@@ -39,6 +39,11 @@ class Ledger:
         """Rows of all that was accepted."""
         return sum(partial.rows for _, partial in self.held)
 
+    @property
+    def missing(self) -> int:
+        """Blocks that were not accepted yet, as far as their number is known."""
+        return int((~self._counted).sum())
+
     def accept(self, span: Span, partial: Partial) -> str:
         """Count a partial: "" where it counts, else why it does not ("late", "twice").
 

@@ -7,7 +7,7 @@ __all__ = ["BlockStatistics", "Caller", "FitProblem", "Observer", "Stop", "chang
 
 import hashlib
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 
@@ -95,25 +95,44 @@ def one_pass(
     """The sum over all blocks; yields states with what is done. Raises Stop where the caller, or the deadline, ends it before."""
     function = _block_statistics(problem, state)
     ledger = Ledger(function.stamp, problem.source.n_blocks, _done_before(problem, state, function.stamp, caller.observe))
-    pass_began = caller.clock()
+    pass_began, missing, retries_before = caller.clock(), ledger.missing, len(problem.source.retries)
+    while True:
+        yield from _round(problem, state, executor, caller, (began, pass_began), function, ledger)
+        if not 0 < ledger.missing < missing:  # all is there, or nothing of it comes: then the total says so
+            break
+        missing = ledger.missing
+    total = ledger.total()
+    problem.source.refuse_changes()
+    for block, attempt, reason in problem.source.retries[retries_before:]:
+        caller.observe(Event("retry", f"block {block}: try {attempt} failed, {reason}", {"block": block, "try": attempt, "reason": reason}))
+    if total is None:
+        raise DataError("Found array with 0 sample(s) while a minimum of 1 is required: the table has no rows")
+    return total
+
+
+def _round(
+    problem: FitProblem,
+    state: FitState,
+    executor: AbstractExecutor,
+    caller: Caller,
+    began: tuple[float, float],
+    function: BlockStatistics,
+    ledger: Ledger,
+) -> Iterator[FitState]:
+    """All that the executor delivers of what is missing. A late part of a span makes the whole come twice: another round does the rest."""
     done = [span for span, _ in ledger.held]
     with closing(executor.map_spans(function, merge_partials, problem.source, done=done, sound=Partial.fault)) as found:
         for one in found:
             if not isinstance(one, Event):
                 _account(problem, state, ledger, caller.observe, *one)
-                caller.observe(_reading(problem, state, ledger, caller.clock() - pass_began))
+                caller.observe(_reading(problem, state, ledger, caller.clock() - began[1]))
             elif one.kind != "waiting":
                 caller.observe(one)
-            outcome = _told_to_stop(problem, caller, began)
+            outcome = _told_to_stop(problem, caller, began[0])
             if outcome is not None:
                 raise Stop(outcome, Progress(ledger.stamp, ledger.held))
             if caller.snapshot_due is not None and caller.snapshot_due():
                 yield replace(state, progress=Progress(ledger.stamp, ledger.held))
-    total = ledger.total()
-    problem.source.refuse_changes()
-    if total is None:
-        raise DataError("Found array with 0 sample(s) while a minimum of 1 is required: the table has no rows")
-    return total
 
 
 def _block_statistics(problem: FitProblem, state: FitState) -> BlockStatistics:

@@ -50,8 +50,9 @@ def verify_run(run: Run) -> Verification:
     missing = _tried(lambda: run.check_chain(good[:3]), faults) or []
     faults += missing
     faults += _ledger_faults(good, record)
-    has_model = run.model_path.exists()
-    model = _tried(lambda: load_model(run.model_path), faults) if has_model else None
+    with run.model_folder() as path:
+        has_model = path.exists()
+        model = _tried(lambda: load_model(path), faults) if has_model else None
     if model is not None:
         faults += _model_faults(model, good, record)
     return Verification(

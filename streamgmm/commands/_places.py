@@ -31,11 +31,13 @@ def checked_path(path: str | os.PathLike[str]) -> Path:
     return Path(path)
 
 
-def checked_run_folder(run: str | os.PathLike[str], store: str | os.PathLike[str]) -> Path:
-    """The folder of a run, before any row is read: one that can be made and written, and that is no part of a store.
+def checked_run_folder(run: str | os.PathLike[str], store: str | os.PathLike[str]) -> Path | str:
+    """The folder of a run, before any row is read: one that can be made and written, and that is no part of a store. URLs stay.
 
     Raises ConfigError (overlaps a store), StorageError (cannot be written).
     """
+    if "://" in str(run):
+        return str(run)
     folder = checked_path(run)
     resolved, rows = folder.resolve(), None if "://" in str(store) else checked_path(store).resolve()
     if rows is not None and (resolved == rows or resolved.is_relative_to(rows) or rows.is_relative_to(resolved)):
@@ -92,7 +94,7 @@ def _attributes(folder: Path) -> dict[str, Any]:
 
 def run_of(path: str | os.PathLike[str]) -> Run:
     """The run at a path. Raises CheckpointError where there is none."""
-    run = Run(checked_path(path))
+    run = Run(str(path) if "://" in str(path) else checked_path(path))
     if not run.exists:
         raise CheckpointError(f"nothing to resume in {path}: looked for run.json and commits/; start with streamgmm fit STORE --run {path}")
     return run

@@ -46,8 +46,10 @@ def model_facts(mixture: Mixture, features: tuple[str, ...], units: tuple[str, .
 def fit_facts(run: Run, job: Job, result: FitResult, passes_made: int) -> dict[str, Any]:
     """How a fit ended and where things lie."""
     state, done = result.state, result.outcome in DONE
+    with run.model_folder() as path:
+        digest = model_hash(path) if done else None
     return {
-        "run": str(run.folder),
+        "run": run.place,
         "outcome": result.outcome.word,
         "message": result.outcome.value,
         "converged": result.converged,
@@ -57,8 +59,8 @@ def fit_facts(run: Run, job: Job, result: FitResult, passes_made: int) -> dict[s
         "log_likelihood": state.best.log_likelihood if state.passes else None,
         "rows": state.rows,
         "skipped": state.skipped,
-        "model": str(run.model_path) if done else None,
-        "hash": model_hash(run.model_path) if done else None,
-        "events": str(run.events_path),
+        "model": f"{run.place}/{run.model_path.name}" if done else None,
+        "hash": digest,
+        "events": None if run.events_path is None else str(run.events_path),
         **model_facts(result.mixture, job.source.feature_names, job.source.units),
     }

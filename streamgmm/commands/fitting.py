@@ -2,6 +2,7 @@
 
 __all__ = ["fit", "resume"]
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -84,7 +85,8 @@ def _fit_in(
     stop_requested: Callable[[], bool],
 ) -> dict[str, Any]:
     passes = _Passes()
-    with where.open() as executor, JsonLines(run.events_path) as log:
+    events = contextlib.nullcontext(ignore) if run.events_path is None else JsonLines(run.events_path)
+    with where.open() as executor, events as log:
         watch = together(passes, log, observe)
         job = Job(source, configuration, executor, location=location, observe=watch, stop_requested=stop_requested)
         result = job.fit_in(run, resume)
@@ -111,11 +113,11 @@ def _changed(run: Run, record: Mapping[str, Any], changes: Mapping[str, Any]) ->
             raise ConfigError(f"{name} of a run cannot change; {', '.join(MAY_CHANGE)} can{nearest(name, MAY_CHANGE)}")
     saved = record.get("configuration")
     if not isinstance(saved, dict):
-        raise CheckpointError(f"{run.folder}/run.json holds no configuration; start again in a new run folder")
+        raise CheckpointError(f"{run.place}/run.json holds no configuration; start again in a new run folder")
     try:
         FitConfiguration.checked(saved)
     except ConfigError as error:
-        raise CheckpointError(f"{run.folder}/run.json: {error}") from error
+        raise CheckpointError(f"{run.place}/run.json: {error}") from error
     return FitConfiguration.checked({**saved, **changes})
 
 
@@ -128,5 +130,5 @@ def _location(run: Run, record: Mapping[str, Any], store: AnyPath | None) -> dic
     features, weight = found.get("features"), found.get("weight")
     whole = isinstance(address, str) and isinstance(features, list | None) and isinstance(weight, str | None)
     if not whole or not all(isinstance(name, str) for name in features or ()):
-        raise CheckpointError(f"{run.folder}/run.json does not say where the rows are; name the store with --store (store=...)")
+        raise CheckpointError(f"{run.place}/run.json does not say where the rows are; name the store with --store (store=...)")
     return {"store": address, "features": features, "weight": weight}

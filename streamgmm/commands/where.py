@@ -113,6 +113,9 @@ def _local_cluster(n_processes: int) -> Iterator[str]:
         # The scheduler shares this process with the fit: profiles and ticks that nobody looks at cost it a part of a core.
         "distributed.worker.profile.enabled": False,
         "distributed.admin.tick.interval": "1s",
+        # No pages: they tell anybody on this machine what is computed, and some of them do things.
+        "distributed.scheduler.http.routes": ["distributed.http.health"],
+        "distributed.worker.http.routes": ["distributed.http.health"],
     }
     with (
         dask.config.set(options),
@@ -122,6 +125,7 @@ def _local_cluster(n_processes: int) -> Iterator[str]:
             processes=True,
             host="127.0.0.1",
             dashboard_address="127.0.0.1:0",
+            scheduler_kwargs={"dashboard": False},
             silence_logs=logging.ERROR,
             preload=["streamgmm.commands._worker"],
         ) as cluster,

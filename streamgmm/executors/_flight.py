@@ -80,12 +80,14 @@ class Flight:
         self._deaths: Counter[Span] = Counter()
         self._losses: Counter[Span] = Counter()
         self._refused: dict[Span, _Refusal] = {}
+        self._bound: dict[Any, frozenset[str]] = {}
 
     # ---- sending -----------------------------------------------------------------------------------------------------
 
     def fill(self) -> bool:
         """Send what there is room for; whether anything is under way."""
         workers = max(1, sum(self._threads().values()))
+        self._release_bound()
         if self._suspects:
             if not self._out:
                 self._alone = self._suspects.popleft()
@@ -156,6 +158,8 @@ class Flight:
         for one in came:
             if isinstance(one, _Gathered):
                 yield from self._gathered(one)
+            elif one not in self._out:
+                continue  # sent again to others meanwhile
             elif one.status in {"error", "cancelled"}:
                 yield from self._failed(one)
             elif one.status == "finished" and not self._losses[self._out[one]]:
@@ -173,6 +177,8 @@ class Flight:
     def _gathered(self, found: _Gathered) -> Iterator["Found[Any]"]:
         error = found.call.exception()
         for number, future in enumerate(found.futures):
+            if future not in self._out:
+                continue
             if error is None:
                 yield from self._answered(self._out.pop(future), found.call.result()[number])
             else:  # its state says what is wrong with it, or it is fetched again
@@ -230,8 +236,7 @@ class Flight:
             self._refused[span] = _Refusal(answer.worker, fault, tokenize(answer.value))
             message = f"{self._named(span)}: the result of worker {answer.worker} is refused: {fault}; another one computes it again"
             yield Event("refused", message, {"first": span.first, "worker": answer.worker, "fault": fault})
-            others = [address for address in self._threads() if address != answer.worker]
-            self._send([span], **({"workers": others, "allow_other_workers": True} if others else {}))
+            self._send_to_others(span, answer.worker)
         elif whole and before.token == tokenize(answer.value):
             yield span, answer.value  # the rows give this, whoever computes: what uses it says what is wrong with them
         else:
@@ -239,6 +244,21 @@ class Flight:
                 f"{self._named(span)} gave no sound result: worker {before.worker}: {before.fault}; worker {answer.worker}: {fault}."
                 " One of them computes wrongly: streamgmm doctor compares the workers; then resume."
             )
+
+    def _send_to_others(self, span: Span, worker: str) -> None:
+        """To any worker but one, to that one where it is alone. A hint (`allow_other_workers`) would not do: Dask steals such tasks."""
+        others = [address for address in self._threads() if address != worker]
+        self._send([span], **({"workers": others} if others else {}))
+        if others:
+            self._bound[next(reversed(self._out))] = frozenset(others)
+
+    def _release_bound(self) -> None:
+        """What waits for workers that are all gone may run anywhere."""
+        for future in [one for one, places in self._bound.items() if one not in self._out or not places & self._threads().keys()]:
+            del self._bound[future]
+            span = self._out.pop(future, None)
+            if span is not None:
+                self._again.append(span)
 
     def _fault_of(self, value: Any) -> tuple[str, bool]:
         """What is wrong with a value, and whether it is at least what it should be."""

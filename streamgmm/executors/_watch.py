@@ -101,7 +101,7 @@ class Watch:
 
     def _compare(self, threads: dict[str, int]) -> Iterator[Event]:
         before, self.threads = self.threads, threads
-        self._last_seen = tuple(threads) or self._last_seen
+        self._last_seen = tuple(threads) or tuple(before) or self._last_seen
         for address in before.keys() - threads.keys():
             message = f"worker {address} is gone; what it had under way is computed again"
             yield Event("worker_lost", message, {"worker": address, "workers": len(threads)})

@@ -16,7 +16,7 @@ import hashlib
 import importlib
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from itertools import count
@@ -118,6 +118,11 @@ class AbstractSource(ABC):
     def rows_per_read(self) -> int:
         """Rows that the store hands over in one piece (a chunk or a whole shard)."""
         return self.block_rows
+
+    @property
+    def retries(self) -> Sequence[Any]:
+        """Tries of this process that failed and were repeated: (block, try, reason) each; none where nothing is tried again."""
+        return ()
 
     def refuse_changes(self) -> None:  # noqa: B027  (most kinds have nothing to look at)
         """Look whether the store is still the one that was opened; called after a pass. Raises DataChangedError naming what changed."""

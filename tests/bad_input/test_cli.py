@@ -9,7 +9,7 @@ import dask
 import pytest
 
 from streamgmm.commands.where import MOST_A_CORE, Where
-from streamgmm.errors import ConfigError, SecurityError
+from streamgmm.errors import ClusterError, ConfigError, SecurityError
 from tests.running import PROGRAM, Shell, environment, spawn, survey_rows, write_store
 
 FIT = ("-k", 2, "--executor", "serial", "--max-iter", 2, "--quiet")
@@ -250,7 +250,8 @@ def test_c13_secret_file_readable_by_others(tmp_path):
         with pytest.raises(SecurityError, match=r"mode 0644.*0600") as refusal:
             _ = Where(scheduler="tls://example.org:8786").address
         key.chmod(0o600)
-        assert Where(scheduler="tls://example.org:8786").address
+        with pytest.raises(ClusterError, match=r"distributed\.comm\.tls\.ca-file nothing"):
+            _ = Where(scheduler="tls://example.org:8786").address
     assert refusal.value.code == 11
 
 

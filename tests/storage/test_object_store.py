@@ -6,13 +6,18 @@ import pytest
 from obstore import exceptions
 from obstore.store import MemoryStore
 
+from streamgmm import commands
 from streamgmm.checkpoint import Run
+from streamgmm.commands.where import Where
 from streamgmm.errors import RunLockedError, SecurityError, StorageError
 from streamgmm.open_storage import open_storage
 from streamgmm.storage.object_store import Bucket, ObjectStore
 from tests.reliability import acknowledgements
 from tests.reliability.acknowledgements import SimulatedBucket
 from tests.reliability.small_runs import RECORD, same_state, small_state
+from tests.running import survey_rows, write_store
+
+FIT = {"n_components": 2, "init": "random", "tol": 0.0, "max_iter": 4, "block_rows": 512, "where": Where(executor="serial")}
 
 
 def memory():
@@ -115,3 +120,25 @@ def test_d29_d30_addresses_that_are_not_allowed(url):
 def test_an_address_keeps_its_password_out_of_messages():
     storage = open_storage("s3://key:pa55word@bucket/run")
     assert "pa55word" not in storage.describe()
+
+
+def test_a_fit_in_an_object_store_has_the_model_of_one_in_a_folder(tmp_path, monkeypatch):
+    bucket = memory()
+    store = write_store(tmp_path / "stars.zarr", survey_rows(1500))
+    local = commands.fit(store, tmp_path / "run", **FIT)
+    monkeypatch.setattr(
+        "streamgmm.checkpoint.open_storage",
+        lambda place, folders: ObjectStore(bucket, place) if "://" in str(place) else open_storage(place, folders),
+    )
+    monkeypatch.chdir(tmp_path)
+    commands.fit(store, "s3://bucket/run", **{**FIT, "max_iter": 2})
+    facts = commands.resume("s3://bucket/run", max_iter=4)
+    assert facts["hash"] == local["hash"]
+    assert facts["run"] == "s3://bucket/run"
+    assert commands.verify("s3://bucket/run")["faults"] == ()
+    assert commands.fit(store, "s3://bucket/run", **FIT)["already_complete"]
+    with Run("s3://bucket/run") as run:
+        run.clear()
+        assert not run.exists
+        assert run.numbers() == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "stars.zarr"], "nothing is written beside it"

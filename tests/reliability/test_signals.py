@@ -1,0 +1,37 @@
+"""Promise P27, a few trials of it; the whole set is a command of its own."""
+
+import pytest
+
+from tests.reliability import signals
+from tests.running import write_store
+
+
+def test_p27_signals_at_random_times():
+    found = signals.trials(6, seed=3)
+    assert found.remarks["faults"] == []
+    assert found.violations == 0
+    assert sum(found.remarks["exit codes"].values()) == found.trials == 6
+
+
+@pytest.mark.parametrize(
+    ("code", "has_run", "said"),
+    [
+        (75, False, "no run to go on with"),
+        (1, False, "exit 1"),
+        (143, True, "exit 143, run there"),
+        (137, False, "exit 137"),
+        (130, False, "exit 130"),
+        (999, True, "exit 999"),
+    ],
+)
+def test_an_ending_that_saves_nothing_is_a_fault(code, has_run, said, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    if has_run:
+        (run / "run.json").write_text("{}")
+    assert said in signals.fault_of(code, "SIGTERM", tmp_path / "store", run, "")
+
+
+def test_another_model_is_a_fault(tmp_path):
+    store = write_store(tmp_path / "stars.zarr", signals.survey_rows(300))
+    assert "another model" in signals.fault_of(0, "SIGTERM", store, tmp_path / "run", "not this hash")
