@@ -12,8 +12,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Event:
-    """kind: start, reading, pass, commit, fall, floor, reseed, drop, skipped, retry, warning, finish; of clusters worker_lost, worker_added,
-    suspect, refused; of executors waiting, which goes no further than the loop. details: strict JSON values.
+    """Something that happened; details: strict JSON values.
+
+    kind: start, reading, pass, commit, fall, floor, reseed, drop, skipped, retry, warning, finish; of clusters worker_lost, worker_added,
+    suspect, refused; of executors waiting, which goes no further than the loop.
     """
 
     kind: str
