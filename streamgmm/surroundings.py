@@ -21,14 +21,14 @@ except ImportError:  # pragma: no cover  (not on Windows)
 
 @contextmanager
 def threads_wanted(number: int) -> Iterator[None]:
-    """For a fit that starts about so many threads. Raises ClusterError where the system refuses one."""
+    """For work that starts about so many threads. Raises ClusterError where the system refuses one."""
     try:
         yield
     except RuntimeError as error:
         if "can't start new thread" not in str(error):
             raise
         raise ClusterError(
-            f"the system starts no more threads for this process: {_limit()}, and this fit wants about {number}. Raise the limit"
+            f"the system starts no more threads for this process: {_limit()}, and about {number} are wanted. Raise the limit"
             " (ulimit -u, or pids.max of the container), or use fewer threads"
         ) from error
 

@@ -14,6 +14,9 @@ from streamgmm.errors import CheckpointError, ConfigError, DataError
 from streamgmm.pending_folder import storage_errors
 from streamgmm.sources import open_source
 from streamgmm.sources.base import DEFAULT_BLOCK_ROWS, AbstractSource
+from streamgmm.surroundings import threads_wanted
+
+OPENING = 16  # threads that ask a store for its metadata
 
 
 def checked_path(path: str | os.PathLike[str]) -> Path:
@@ -67,7 +70,8 @@ def open_table(
     """The rows of a store, by their address."""
     if "://" not in str(store):
         checked_path(store)
-    return open_source(store, features=features, weight=weight, missing=missing, block_rows=block_rows)
+    with threads_wanted(OPENING):
+        return open_source(store, features=features, weight=weight, missing=missing, block_rows=block_rows)
 
 
 def kind_of(path: str | os.PathLike[str]) -> str:

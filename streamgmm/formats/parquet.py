@@ -93,6 +93,9 @@ def _refuse_other_columns(path: Path, found: pa.Schema, expected: pa.Schema, nam
                 f"{path}: column {name!r} is {found.field(name).type}, in {first} it is {expected.field(name).type};"
                 " convert one of them, or ingest them into two stores"
             )
+        one, other = _unit(found.field(name)), _unit(expected.field(name))
+        if one != other and one and other:
+            raise SchemaError(f"{path}: column {name!r} is in {one}, in {first} it is in {other}; convert one of them")
 
 
 def _has_nulls(file: pq.ParquetFile, name: str) -> bool:

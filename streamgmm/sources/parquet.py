@@ -116,10 +116,12 @@ def from_parquet(files: Sequence[Path], features: Sequence[str] | None, exclude:
     dtypes = [_column_dtypes(schema, names, files[0])]
     for path in files:
         metadata = _metadata(path)
-        dtypes.append(_column_dtypes(metadata.schema.to_arrow_schema(), names, path))
+        found = metadata.schema.to_arrow_schema()
+        dtypes.append(_column_dtypes(found, names, path))
+        _refuse_other_units(path, found, files[0], schema, names)
         row_groups += [RowGroup(str(path), i, metadata.row_group(i).num_rows) for i in range(metadata.num_row_groups)]
     for j, name in enumerate(names):
-        check_dtype(np.result_type(*(found[j] for found in dtypes)), name)
+        check_dtype(np.result_type(*(kinds[j] for kinds in dtypes)), name)
     held = tuple(group for group in row_groups if group.n_rows)
     n_rows = sum(group.n_rows for group in held)
     check_shape((n_rows, len(names)))
@@ -128,7 +130,7 @@ def from_parquet(files: Sequence[Path], features: Sequence[str] | None, exclude:
         units=tuple(_unit(schema.field(name)) for name in names),
         row_groups=held,
         table_rows=n_rows,
-        stored_dtype=np.result_type(*(dtype for found in dtypes for dtype in found)),
+        stored_dtype=np.result_type(*(dtype for kinds in dtypes for dtype in kinds)),
     )
 
 
@@ -189,6 +191,13 @@ def _column_dtypes(schema: pa.Schema, names: Sequence[str], path: Path) -> list[
         if known[name] is None:
             raise SchemaError(f"{path}: column {name!r} has type {schema.field(name).type}; bool, integers, floats and decimals are read")
     return [dtype for name in names if (dtype := known[name]) is not None]
+
+
+def _refuse_other_units(path: Path, found: pa.Schema, first: Path, expected: pa.Schema, names: Sequence[str]) -> None:
+    for name in names:
+        one, other = _unit(found.field(name)), _unit(expected.field(name))
+        if one != other and one and other:  # a file that names none says nothing else
+            raise SchemaError(f"{path}: column {name!r} is in {one}, in {first} it is in {other}; convert one of them")
 
 
 def _unit(field: pa.Field) -> str:
