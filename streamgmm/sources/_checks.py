@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from streamgmm.errors import ConfigError, SchemaError, nearest
-from streamgmm.sources._locations import check_member
+from streamgmm.safe_paths import check_member
 
 NUMERIC = "bool, integers, float16, float32 and float64"
 

@@ -5,7 +5,7 @@ URLs (they can read local files through a remote one), no schemes that open othe
 link, where metadata services live. What is NOT defended: a name server that answers otherwise at the second question.
 """
 
-__all__ = ["Location", "check_member", "locate", "parquet_files", "redacted"]
+__all__ = ["Location", "locate", "parquet_files", "redacted"]
 
 import ipaddress
 import re
@@ -14,9 +14,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit
 
 from streamgmm.errors import DataError, SecurityError, nearest
+from streamgmm.safe_paths import host_class
+from streamgmm.wording import redacted_words
 
 ZARR_DOCUMENTS = ("zarr.json", ".zarray", ".zgroup")
 PARQUET_SUFFIXES = (".parquet", ".parq", ".pq")
@@ -46,8 +48,8 @@ def locate(url_or_path: str | PathLike[str], allow_hosts: Collection[str] = ()) 
         return Location(Path(text).expanduser(), None, text)
     try:
         scheme = urlsplit(text).scheme.lower()
-    except ValueError as error:
-        raise SecurityError(f"an address that is no URL: {error}") from error
+    except ValueError:
+        raise SecurityError(f"{redacted(text)} is no URL") from None  # the parser's own words hold the user name and password
     if scheme not in SCHEMES:
         raise SecurityError(
             f"URL scheme {scheme!r} of {redacted(text)} is not allowed; allowed are {', '.join(SCHEMES)}{nearest(scheme, SCHEMES)}"
@@ -66,21 +68,8 @@ def parquet_files(path: Path) -> list[Path]:
 
 
 def redacted(url: str) -> str:
-    """The URL without user name, password and query, any of which may be a secret."""
-    if "://" not in url:
-        return url
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "..." if parts.query else "", ""))
-
-
-def check_member(name: str) -> str:
-    """A name of a column or array inside a store: it must stay inside. Raises SecurityError."""
-    parts = name.split("/")
-    bad = next((part for part in parts if part in {"", ".", ".."} or "\\" in part or "\0" in part), None)
-    if bad is not None or name[1:2] == ":":
-        what = "an absolute path" if name.startswith("/") else f"the part {bad!r}" if bad is not None else "a drive letter"
-        raise SecurityError(f"column name {name!r} holds {what}, which could lead out of the store; use plain names")
-    return name
+    """The URL without user name, password and query, any of which may be a secret; whatever it is, no error."""
+    return redacted_words(url).partition("#")[0] if "://" in url else url
 
 
 def _refuse_other_file(path: Path) -> Path:
@@ -101,7 +90,7 @@ def _below(folder: Path) -> list[Path]:
 def _file(text: str) -> Location:
     parts = urlsplit(text)
     if parts.netloc not in {"", "localhost"}:
-        raise SecurityError(f"file URL {redacted(text)} names the host {parts.netloc!r}; write file:///path")
+        raise SecurityError(f"file URL {redacted(text)} names a host; write file:///path")
     return Location(Path(unquote(parts.path)), None, text)
 
 
@@ -122,14 +111,8 @@ def _refuse_private(host: str, shown: str) -> None:
     except OSError as error:
         raise DataError(f"{shown}: the host name {host!r} is not known ({error.strerror or error})") from error
     for answer in answers:
-        address = ipaddress.ip_address(str(answer[4][0]).partition("%")[0])
-        if not address.is_global or address.is_multicast:
+        kind = host_class(ipaddress.ip_address(str(answer[4][0]).partition("%")[0]))
+        if kind is not None:
             raise SecurityError(
-                f"{shown}: host {host!r} is {_class_of(address)}, where services of this machine or network live; name it in allow_hosts"
-                " if it is meant"
+                f"{shown}: host {host!r} is {kind}, where services of this machine or network live; name it in allow_hosts if it is meant"
             )
-
-
-def _class_of(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
-    kinds = {"is_loopback": "a loopback address", "is_link_local": "a link-local address", "is_unspecified": "an unspecified address"}
-    return next((words for kind, words in kinds.items() if getattr(address, kind)), "a private or reserved address")

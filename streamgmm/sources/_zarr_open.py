@@ -14,8 +14,9 @@ import zarr
 from zarr.abc.store import Store
 
 from streamgmm.errors import DataError, SchemaError, StorageError
+from streamgmm.safe_paths import check_member
 from streamgmm.sources._checks import NUMERIC, chosen_columns
-from streamgmm.sources._locations import Location, check_member
+from streamgmm.sources._locations import Location
 from streamgmm.sources._zarr_consolidated import warn_outdated
 from streamgmm.sources._zarr_keys import check_keys, warn_unverified
 from streamgmm.sources._zarr_metadata import Node, column_dtype

@@ -186,7 +186,7 @@ def addresses(port: int) -> list[str]:
         *(f"https://{user}{host}:{port}/a.zarr{query}" for host in HOSTS),
         *(f"{scheme}://{user}{local}/a{query}" for scheme in SCHEMES),
         *(
-            f"{one}::{two}{local}/"
+            f"{one}::{two}{user}{local}/{query}"
             for one in ("simplecache", "filecache", "reference", "zip", "blockcache")
             for two in ("http://", "https://")
         ),
@@ -198,7 +198,8 @@ def addresses(port: int) -> list[str]:
         f"HTTP://{user}{local}/a",
         f"https://public.example\\@{local}/a",
         f"file://{local}/etc/passwd",
-        "file://host/etc/passwd",
+        f"file://{user}host/etc/passwd",
+        f"https://{user}ho\N{ACCOUNT OF}st/a{query}",
         f"https://{user}{local}#@public.example/a",
         f"https://public.example@{local}/",
         f"s3://b/a::http://{local}/",

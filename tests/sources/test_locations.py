@@ -5,8 +5,9 @@ import socket
 import pytest
 
 from streamgmm.errors import DataError, SecurityError
+from streamgmm.safe_paths import check_member
 from streamgmm.sources import open_source
-from streamgmm.sources._locations import check_member, locate, parquet_files, redacted
+from streamgmm.sources._locations import locate, parquet_files, redacted
 
 
 @pytest.mark.parametrize("text", ["a.zarr", "/data/a.zarr", "../a.zarr", "with space/ünï.zarr", "-a.zarr"])
@@ -38,9 +39,9 @@ def test_buckets_pass(url):
         ("s3://bucket/../other/a.zarr", r"holds '\.\.'"),
         ("s3://bucket/%2e%2e/other", r"holds '\.\.'"),
         ("s3://bucket/a\\b", "backslash"),
-        ("file://host/a", "names the host 'host'"),
+        ("file://host/a", "names a host"),
         ("s3://bucket/a::file:///etc", "chains two protocols"),
-        ("https://[1/a", "no URL"),
+        ("https://[1/a", "is no URL"),
         ("a\0b", "NUL"),
     ],
 )
@@ -97,7 +98,7 @@ def test_a_url_without_a_host_is_refused():
 
 def test_secrets_in_urls_are_not_shown():
     shown = redacted("https://user:canary@host/a?sig=canary#x")
-    assert shown == "https://host/a?..."
+    assert shown == "https://***@host/a?***"
     with pytest.raises(SecurityError) as caught:
         open_source("ftp://user:canary@host/a?sig=canary")
     assert "canary" not in str(caught.value)
