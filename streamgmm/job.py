@@ -20,7 +20,7 @@ from streamgmm.cautions import cautions
 from streamgmm.checkpoint import Run
 from streamgmm.components._gaussian import AbstractGaussian
 from streamgmm.configuration import MAY_CHANGE, FitConfiguration
-from streamgmm.errors import CheckpointError, ConfigError, DataError, RunMismatchError
+from streamgmm.errors import EXIT_STOPPED, CheckpointError, ConfigError, DataError, RunMismatchError
 from streamgmm.events import Event, ignore
 from streamgmm.executors.base import AbstractExecutor, never
 from streamgmm.fit import FitResult, run_fit, sample_for_starts, start_state, starts_from_sample
@@ -31,6 +31,7 @@ from streamgmm.passes import Caller, FitProblem, Observer
 from streamgmm.reduce import Span
 from streamgmm.registry import implementation
 from streamgmm.saving import Saver
+from streamgmm.signals import nothing_to_save
 from streamgmm.sources._damage_policy import DamagePolicy
 from streamgmm.sources.base import AbstractSource
 from streamgmm.sources.guarded import guard
@@ -140,18 +141,22 @@ class Job:
 
     def first_state(self) -> FitState:
         """The starts, one contender each."""
-        c = self.configuration
         if self.start is not None:
             self._refuse_few_rows()
             return start_state([self._with_law(self.start)])
+        with nothing_to_save(self.stop_requested, EXIT_STOPPED):
+            starts = self._starts()
+        return start_state([self._with_law(self.adjust(start) if self.adjust else start) for start in starts])
+
+    def _starts(self) -> list[Mixture]:
+        c = self.configuration
         sample = sample_for_starts(self.guarded, c.seed)
         for caution in cautions(sample, self.source, c.n_components):
             self.observe(caution)
         initialiser = implementation("initialisers", c.init)()
         self.observe(Event("start", f"{c.n_init} start(s) {c.init} on a sample of {len(sample.x):,} rows", {"rows": len(sample.x)}))
         rng = np.random.default_rng(c.seed)
-        starts = starts_from_sample(initialiser, self.family, sample, c.n_components, c.n_init, rng)
-        return start_state([self._with_law(self.adjust(start) if self.adjust else start) for start in starts])
+        return starts_from_sample(initialiser, self.family, sample, c.n_components, c.n_init, rng)
 
     def _refuse_few_rows(self) -> None:
         n_rows, k = self.source.n_rows, self.configuration.n_components

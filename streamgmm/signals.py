@@ -4,7 +4,7 @@ The handler only sets a flag (and says so); the fit keeps its newest commit and 
 harms no commit.
 """
 
-__all__ = ["StopRequest", "leave_at_once", "leaving_on_term"]
+__all__ = ["StopRequest", "leave_at_once", "leaving_on_term", "nothing_to_save"]
 
 import contextlib
 import os
@@ -26,10 +26,16 @@ class StopRequest:
         self._say = say
         self._asked = False
         self._before: dict[int, Any] = {}
+        self.leaves_with: int | None = None  # the exit code, while there is nothing to save
 
     def __call__(self) -> bool:
         """Whether a signal came."""
         return self._asked
+
+    @property
+    def listens(self) -> bool:
+        """Whether signals come here."""
+        return bool(self._before)
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
@@ -47,7 +53,25 @@ class StopRequest:
         if self._asked:
             os._exit(128 + number)
         self._asked = True
+        if self.leaves_with is not None:
+            self._say(f"{signal.Signals(number).name}: stopped; there was nothing to save yet, start again")
+            leave_at_once(self.leaves_with)
         self._say(f"{signal.Signals(number).name}: stopping; a second signal leaves at once")
+
+
+@contextlib.contextmanager
+def nothing_to_save(stop_requested: Callable[[], bool], code: int) -> Iterator[None]:
+    """While a start is made, which may take long (a sample of a large table, k-means), a signal ends the process at once with `code`."""
+    if not isinstance(stop_requested, StopRequest) or not stop_requested.listens:
+        yield
+        return
+    if stop_requested():
+        leave_at_once(code)
+    stop_requested.leaves_with = code
+    try:
+        yield
+    finally:
+        stop_requested.leaves_with = None
 
 
 def leave_at_once(code: str | int | None) -> NoReturn:

@@ -384,3 +384,28 @@ def test_a_stop_does_not_wait_for_a_long_block(tmp_path):
     assert process.returncode == 75, err
     assert b"saved; start again to go on" in err
     assert Run(tmp_path / "run").latest().state.progress.done
+
+
+def test_a_stop_does_not_wait_for_the_starts(tmp_path):
+    """Promise P27: before there is anything to save, a signal ends the program with 75, and the same command starts again."""
+    code = (
+        "import sys, time\n"
+        "from streamgmm import job\n"
+        "def slow(*given):\n"
+        "    print('sampling', flush=True)\n"
+        "    time.sleep(600)\n"
+        "job.sample_for_starts = slow\n"
+        "from streamgmm.cli import main\n"
+        "main()\n"
+    )
+    store = write_store(tmp_path / "s.zarr", survey_rows(500))
+    command = [sys.executable, "-c", code, "fit", store, "--run", tmp_path / "run", *map(str, FIT)]
+    process = subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment())
+    assert process.stdout.readline() == b"sampling\n"
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 75, err
+    assert b"nothing to save yet" in err
+    again = spawn("fit", store, "--run", tmp_path / "run", *FIT)
+    assert again.communicate(timeout=100)
+    assert again.returncode == 0

@@ -146,8 +146,8 @@ def trials(n_fits: int, kills_per_fit: int, seed: int, running: Supervisor | Non
 
 
 def worker_trials(n: int, seed: int) -> Outcome:
-    """`n` fits with six kills each."""
-    return trials(n, 6, seed)
+    """`n` fits with a dozen harms each, half of them kills."""
+    return trials(n, 12, seed)
 
 
 def _timed(cluster, folder, n_kills, luck):
