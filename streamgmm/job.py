@@ -77,6 +77,7 @@ class Job:
             raise ConfigError(f"resume must be one of {RESUMES}, got {resume!r}")
         self._refuse(run, resume)
         self._refuse_large_blocks()
+        self._look_over()
         with run:
             if run.exists:
                 defaults = {name: field.default for name, field in FitConfiguration.model_fields.items() if not field.is_required()}
@@ -92,6 +93,13 @@ class Job:
 
     def _refuse_large_blocks(self) -> None:
         refuse_large_blocks(self.source, self.executor.blocks_in_memory, self.executor.memory_limit)
+
+    def _look_over(self) -> None:
+        for event in self.executor.look_over(self.source):
+            if self.stop_requested():
+                return  # the loop is told as well, and saves what there is
+            if event.kind != "waiting":
+                self.observe(event)
 
     def _refuse(self, run: Run, resume: str) -> None:
         if resume == "never" and run.exists:

@@ -7,7 +7,7 @@ tree (`reduce.TreeReducer`) makes the sum independent of that order.
 __all__ = ["WAITING", "AbstractExecutor", "BlockFunction", "Found", "Merge", "Sound", "accepted", "never"]
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Callable, Collection, Generator, Iterator
 from typing import Any, ClassVar, Protocol, TypeVar, final
 
 from streamgmm.block import Block
@@ -63,6 +63,14 @@ class AbstractExecutor(ABC):
     def memory_limit(self) -> int | None:
         """Bytes that each of its processes may use; None where that is what this process may."""
         return None
+
+    def look_over(self, source: AbstractSource) -> Iterator[Event]:
+        """Refuse a source that its processes cannot read, or processes that do not fit together, before anything begins.
+
+        Something comes every PATIENCE seconds while it waits; a pass does the same where nobody has before.
+        """
+        del source
+        return iter(())
 
     @abstractmethod
     def map_spans(
