@@ -91,6 +91,7 @@ class Job:
             raise ConfigError(f"resume must be one of {RESUMES}, got {resume!r}")
         self._refuse(run, resume)
         self._refuse_large_blocks()
+        self._look_over()
         told = replace(self, observe=noting(self.observe, run.place))
         with run, threads_wanted(self.executor.workers):
             return told.fit_held(run)
@@ -115,6 +116,13 @@ class Job:
 
     def _refuse_large_blocks(self) -> None:
         refuse_large_blocks(self.source, self.executor.blocks_in_memory, self.executor.memory_limit)
+
+    def _look_over(self) -> None:
+        for event in self.executor.look_over(self.source):
+            if self.stop_requested():
+                return  # the loop is told as well, and saves what there is
+            if event.kind != "waiting":
+                self.observe(event)
 
     def _refuse(self, run: Run, resume: str) -> None:
         if resume == "never" and run.exists:

@@ -7,7 +7,7 @@ tree (`reduce.TreeReducer`) makes the sum independent of that order.
 __all__ = ["WAITING", "AbstractExecutor", "BlockFunction", "Found", "Merge", "Sound", "accepted", "never"]
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Callable, Collection, Generator, Iterator
 from typing import Any, ClassVar, Protocol, TypeVar, final
 
 from streamgmm.block import Block
@@ -68,6 +68,14 @@ class AbstractExecutor(ABC):
     def strict(self) -> bool:
         """Whether a numeric profile that would give other last bits is refused, not only told."""
         return False
+
+    def look_over(self, source: AbstractSource) -> Iterator[Event]:
+        """Refuse a source that its processes cannot read, or processes that do not fit together, before anything begins.
+
+        Something comes every PATIENCE seconds while it waits; a pass does the same where nobody has before.
+        """
+        del source
+        return iter(())
 
     @abstractmethod
     def map_spans(

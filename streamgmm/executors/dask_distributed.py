@@ -18,12 +18,12 @@ import distributed
 
 from streamgmm.errors import ClusterError, ConfigError, DataError
 from streamgmm.events import Event
+from streamgmm.executors import _worker_checks
 from streamgmm.executors._address import check_address
 from streamgmm.executors._background import in_background
 from streamgmm.executors._flight import Flight
 from streamgmm.executors._span_task import Work
 from streamgmm.executors._watch import Watch
-from streamgmm.executors._worker_checks import refuse_unfit_cluster
 from streamgmm.executors.base import PATIENCE, WAITING, AbstractExecutor, BlockFunction, Found, Merge, Sound, accepted
 from streamgmm.numeric_profile import numeric_profile
 from streamgmm.reduce import Span, remaining
@@ -114,12 +114,9 @@ class DaskDistributed(AbstractExecutor):
         """See the base class."""
         if source.n_blocks is None or not source.repeatable:
             raise DataError("a Dask cluster needs rows that can be read by block number; an iterator cannot be. Store the rows first.")
-        self._refuse_fork()
         _leave_pool()
+        yield from self.look_over(source)
         self._watch.begin()
-        yield from self._until(lambda: bool(self._watch.threads))
-        yield from self._look_over(source)
-        self._watch.progress()
         todo = remaining(source.n_blocks, span_level(source, self.workers), done)
         work = Work(function, merge, None, numeric_profile(), self._strict)
         flight = Flight(self._client, lambda: self._watch.threads, work, source, todo, sound, self._odd)
@@ -140,11 +137,14 @@ class DaskDistributed(AbstractExecutor):
             yield WAITING
             yield from self._watch.look(lambda: what)
 
-    def _look_over(self, source: AbstractSource) -> Iterator[Event]:
-        """Versions and a first read on every worker, once for each source. Raises ClusterError."""
+    def look_over(self, source: AbstractSource) -> Iterator[Event]:
+        """Wait for a worker; then versions, and a first read on every worker, once for each source. Raises ClusterError."""
+        self._refuse_fork()
+        self._watch.begin()
+        yield from self._until(lambda: bool(self._watch.threads))
         for check in range(CHECKS if source is not self._looked_over else 0):
             before = set(self._watch.threads)
-            call = in_background(refuse_unfit_cluster, self, source)
+            call = in_background(_worker_checks.refuse_unfit_cluster, self, source)
             yield from self._until(call.done, "the answers of all workers to a first read")
             error = call.exception()
             if error is None:
