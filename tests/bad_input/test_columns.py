@@ -84,6 +84,15 @@ def test_D18_what_is_no_placeholder_is_not_told():
         assert cautions_of(np.asarray(column, float)) == []
 
 
+def test_D18_D35_without_the_looks_nothing_is_said(monkeypatch):
+    """D18, D35: the guards taken out."""
+    for look in ("_placeholders", "_seam"):
+        monkeypatch.setattr(cautions, look, lambda name, column: ())
+    magnitudes = 15 + ROWS[:, 1]
+    magnitudes[::50] = -9999
+    assert cautions_of(magnitudes) == cautions_of((ROWS[:, 1] * 2) % 360) == []
+
+
 def test_D18_nulls_of_integers_are_missing_values_and_not_their_fill_value(tmp_path):
     """D18: a fill value NaN in an integer catalogue: a float column in the store, whose rows are left out and counted."""
     pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
