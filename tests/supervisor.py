@@ -82,12 +82,13 @@ class Supervisor:
             return process
 
     def freeze(self, seconds, luck=random):
-        """Stop a worker, and let it go on after a while."""
+        """Stop a worker, and let it go on after a while; whether one was alive."""
         process = self.kill(luck, signal.SIGSTOP)
         if process is not None:
             waker = threading.Timer(seconds, self._wake, (process,))
             waker.daemon = True
             waker.start()
+        return process is not None
 
     def _wake(self, process):
         with self._lock:

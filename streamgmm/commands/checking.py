@@ -58,7 +58,7 @@ LIBRARIES = (
 )
 OPTIONAL = {"pyarrow": "parquet", "pandas": "dataframe", "matplotlib": "plot", "obstore": "cloud"}
 SAFE_NUMCODECS = (0, 16, 6)  # earlier releases run code that a stored array names as its codec
-LEAST_FILES = 256  # open at a time: a store's chunks, a run's files, the connections of a cluster
+FEW_FILES = 256  # open at a time: each process of a cluster holds a dozen connections and pipes
 LEAST_FREE, LITTLE_FREE = 64 << 20, 1 << 30
 LITTLE_MEMORY = 1 << 30
 
@@ -156,8 +156,8 @@ def _open_files() -> str:
     if resource is None:
         return Note("this system does not say how many are allowed")
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    if limit != resource.RLIM_INFINITY and limit < LEAST_FILES:
-        raise StorageError(f"{limit} at a time are allowed, a fit needs up to {LEAST_FILES}; raise the limit (ulimit -n {LEAST_FILES})")
+    if limit != resource.RLIM_INFINITY and limit < FEW_FILES:
+        return Note(f"{limit} at a time: enough for a fit in this process, too few for a cluster started here (ulimit -n {FEW_FILES})")
     return "no limit" if limit == resource.RLIM_INFINITY else f"{limit} at a time"
 
 

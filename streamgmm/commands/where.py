@@ -19,11 +19,16 @@ from typing import Any, final
 import dask
 from dask.system import cpu_count
 
-from streamgmm.errors import ConfigError, nearest
+from streamgmm.errors import ClusterError, ConfigError, nearest
 from streamgmm.executors._address import check_address
 from streamgmm.executors.base import AbstractExecutor
 from streamgmm.executors.serial import Serial
 from streamgmm.executors.threads import Threads
+
+try:
+    import resource
+except ImportError:  # pragma: no cover  (not on Windows)
+    resource = None  # type: ignore[assignment]
 
 HERE = ("serial", "threads")
 MOST_A_CORE = 4
@@ -117,20 +122,41 @@ def _local_cluster(n_processes: int) -> Iterator[str]:
         "distributed.scheduler.http.routes": ["distributed.http.health"],
         "distributed.worker.http.routes": ["distributed.http.health"],
     }
-    with (
-        dask.config.set(options),
-        distributed.LocalCluster(
-            n_workers=n_processes,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-            scheduler_kwargs={"dashboard": False},
-            silence_logs=logging.ERROR,
-            preload=["streamgmm.commands._worker"],
-        ) as cluster,
-    ):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(dask.config.set(options))
+        try:
+            cluster = stack.enter_context(
+                distributed.LocalCluster(
+                    n_workers=n_processes,
+                    threads_per_worker=1,
+                    processes=True,
+                    host="127.0.0.1",
+                    dashboard_address="127.0.0.1:0",
+                    scheduler_kwargs={"dashboard": False},
+                    silence_logs=logging.ERROR,
+                    preload=["streamgmm.commands._worker"],
+                )
+            )
+        except (RuntimeError, OSError) as error:  # distributed says what failed in the causes of an error of its own
+            raise ClusterError(f"a cluster of {n_processes} process(es) cannot be started: {_first_cause(error)}{_limits()}") from error
         yield str(cluster.scheduler_address)
+
+
+def _first_cause(error: BaseException) -> str:
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__ or error
+    return f"{type(error).__name__}: {error}"
+
+
+def _limits() -> str:
+    """How many files and processes this process may have, which is what a cluster runs out of."""
+    if resource is None:
+        return ""
+    files, processes = (resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC))
+    said = ["no limit" if number == resource.RLIM_INFINITY else str(number) for number in (files, processes)]
+    return (
+        f"; open files allowed: {said[0]}, processes: {said[1]}; a worker needs some 20 files: raise the limit (ulimit -n) or start fewer"
+    )
 
 
 def _count(name: str, wanted: int | str) -> int:

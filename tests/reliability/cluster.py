@@ -66,8 +66,11 @@ def source(**options):
 @contextmanager
 def connected(cluster, **options):
     """An executor on a supervised cluster; its client is closed whatever happens."""
-    with Client(cluster.address, set_as_default=False, timeout=60) as client:
-        yield DaskDistributed(client, **{"timeout": 60, "stall_timeout": 120} | options)
+    executor = DaskDistributed(Client(cluster.address, set_as_default=False, timeout=60), **{"timeout": 60, "stall_timeout": 120} | options)
+    try:
+        yield executor
+    finally:
+        executor.close()
 
 
 def _supervised(running):
@@ -92,7 +95,7 @@ class Nemesis:
     def __init__(self, cluster, client, n, luck):
         self._cluster, self._client, self._luck = cluster, client, luck
         self._events = 0
-        self._moments = Counter(luck.randrange(1, PASSES * 8) for _ in range(n))
+        self._moments = Counter(luck.randrange(1, PASSES * 4) for _ in range(n))
         self.harm, self.told = Counter(), Counter()
 
     def __call__(self, event):
@@ -103,12 +106,12 @@ class Nemesis:
                 self._harm(self._luck.choice(KINDS))
 
     def _harm(self, kind):
-        self.harm[kind] += 1
         if kind == "kill":
-            self._cluster.kill(self._luck)
+            self.harm[kind] += self._cluster.kill(self._luck) is not None
         elif kind == "freeze":
-            self._cluster.freeze(1.0, self._luck)
+            self.harm[kind] += self._cluster.freeze(1.0, self._luck)
         else:
+            self.harm[kind] += 1
             threading.Thread(target=self._retire, daemon=True).start()
 
     def _retire(self):
@@ -194,7 +197,7 @@ def scheduler_trials(n: int, seed: int) -> Outcome:
     with tempfile.TemporaryDirectory() as folder:
         expected = expected_hash(Path(folder) / "expected")
         for number in range(n):
-            found, noticed = without_scheduler(Path(folder) / str(number), luck.randrange(1, PASSES * 8))
+            found, noticed = without_scheduler(Path(folder) / str(number), luck.randrange(1, PASSES * 4))
             seconds.append(noticed)
             if found != expected or noticed > 30:
                 wrong.append((number, found, noticed))

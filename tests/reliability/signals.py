@@ -76,13 +76,10 @@ def percentile(values: list[float], share: float) -> float:
 
 
 def undisturbed(kind: str, store: Path, run: Path) -> float:
-    """Seconds of a whole fit; the first one fills caches and does not count."""
-    began = 0.0
-    for attempt in ("first", "second"):
-        began = time.monotonic()
-        process = begin(kind, store, run / attempt)
-        code = end_of(process)
-        assert code == DONE, f"an undisturbed fit ended with {code}"
+    """Seconds of a whole fit."""
+    began = time.monotonic()
+    code = end_of(begin(kind, store, run))
+    assert code == DONE, f"an undisturbed fit ended with {code}"
     return time.monotonic() - began
 
 
