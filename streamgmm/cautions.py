@@ -50,10 +50,11 @@ def _short_of_digits(sample: Sample, source: AbstractSource) -> Iterator[Event]:
 def _placeholders(name: str, column: ArrayN) -> Iterator[Event]:
     """A value at an end of its column that many rows share, farther from all others than these are from each other."""
     for value in {float(column.min()), float(column.max())}:
-        others = column[column != value]
-        share = 1 - len(others) / len(column)
-        if share < PLACEHOLDER_SHARE or len(column) - len(others) < PLACEHOLDER_ROWS or not len(others):
+        same = column == value
+        rows, share = int(np.count_nonzero(same)), float(same.mean())
+        if rows < PLACEHOLDER_ROWS or share < PLACEHOLDER_SHARE or rows == len(column):
             continue
+        others = column[~same]
         if np.abs(others - value).min() > np.ptp(others) and len(np.unique(others)) >= FEWEST_OTHERS:
             message = (
                 f"column {name!r} holds {value:.9g} in {share:.1%} of its rows, far from all its other values: where that stands for a"

@@ -7,9 +7,11 @@ import warnings
 
 import dask.array as da
 import numpy as np
+import pyarrow as pa
 import pytest
 import xarray as xr
 import zarr
+from pyarrow import parquet
 
 from streamgmm import GaussianMixture, cautions, commands, open_source
 from streamgmm.commands.where import Where
@@ -84,9 +86,17 @@ def test_D18_what_is_no_placeholder_is_not_told():
         assert cautions_of(np.asarray(column, float)) == []
 
 
+def test_D18_D35_without_the_looks_nothing_is_said(monkeypatch):
+    """D18, D35: the guards taken out."""
+    for look in ("_placeholders", "_seam"):
+        monkeypatch.setattr(cautions, look, lambda name, column: ())
+    magnitudes = 15 + ROWS[:, 1]
+    magnitudes[::50] = -9999
+    assert cautions_of(magnitudes) == cautions_of((ROWS[:, 1] * 2) % 360) == []
+
+
 def test_D18_nulls_of_integers_are_missing_values_and_not_their_fill_value(tmp_path):
     """D18: a fill value NaN in an integer catalogue: a float column in the store, whose rows are left out and counted."""
-    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     counts = [None if i % 20 == 0 else i % 7 for i in range(N)]
     parquet.write_table(pa.table({"a": ROWS[:, 0], "n": pa.array(counts, pa.int32())}), tmp_path / "x.parquet")
     commands.ingest([tmp_path / "x.parquet"], tmp_path / "x.zarr")
@@ -195,7 +205,6 @@ def test_D35_an_angle_on_both_sides_of_its_seam():
 
 def test_D35_units_that_differ_between_files_are_refused(tmp_path):
     """D35: the same column in degrees here and in radians there is no column."""
-    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     for name, unit in (("1", "deg"), ("2", "rad")):
         field = pa.field("a", pa.float64(), metadata={"unit": unit})
         parquet.write_table(pa.table([ROWS[:, 0]], schema=pa.schema([field])), tmp_path / f"{name}.parquet")

@@ -2,6 +2,7 @@
 
 # ruff: noqa: N802  the rows of the catalogue have capital letters
 
+import contextlib
 import json
 import resource
 import signal
@@ -14,7 +15,7 @@ import dask.array as da
 import numpy as np
 import pytest
 
-from streamgmm import GaussianMixture, commands, surroundings
+from streamgmm import GaussianMixture, commands, job, surroundings
 from streamgmm.commands.where import Where
 from streamgmm.errors import ClusterError, NondeterminismError, PrecisionWarning, WorkerProfileError, exit_code
 from streamgmm.events import Event
@@ -224,8 +225,8 @@ def test_E9_no_more_threads(stars, tmp_path, monkeypatch):
         with pytest.raises(ClusterError, match=r"starts no more threads.*about 16 are wanted.*ulimit -u") as refusal:
             commands.fit(stars, tmp_path / "run", **FIT)
         assert exit_code(refusal.value) == 9
-        with pytest.raises(ClusterError, match="about 3 are wanted"):
-            GaussianMixture(2, executor=Threads(3), block_rows=512).fit(np.column_stack(list(survey_rows(1500).values())))
+        with pytest.raises(ClusterError, match="about 5 are wanted"):
+            GaussianMixture(2, executor=Threads(5), block_rows=512).fit(np.column_stack(list(survey_rows(1500).values())))
     assert commands.fit(stars, tmp_path / "run", **FIT)["passes"] == 4
 
 
@@ -259,3 +260,21 @@ def test_E10_files_may_not_grow(stars, tmp_path):
     code, out, err = process(("fit", stars, "--run", tmp_path / "run", *ARGUMENTS), small)
     assert code == 8, err
     assert "EFBIG" in json.loads(out)["message"]
+
+
+def test_without_their_guards_they_are_not_told(stars, tmp_path, monkeypatch):
+    """A40, K13, E9: the guards taken out."""
+    monkeypatch.setattr(job, "noting", lambda observe, place: observe)
+    with pytest.raises(ZeroDivisionError) as raised:
+        commands.fit(stars, tmp_path / "run", **FIT, observe=failing_at(3))
+    assert not hasattr(raised.value, "__notes__")
+    with_profile(monkeypatch, numpy="1.0")
+    monkeypatch.setattr(job, "other_profile", lambda record, strict: ())
+    events = []
+    commands.resume(tmp_path / "run", observe=events.append, where=FIT["where"])
+    assert not any("bits may differ" in event.message for event in events)
+    monkeypatch.setattr(job, "threads_wanted", lambda number: contextlib.nullcontext())
+    monkeypatch.setattr(threading.Thread, "start", lambda thread: (_ for _ in ()).throw(RuntimeError("can't start new thread")))
+    with pytest.raises(RuntimeError) as refusal:
+        GaussianMixture(2, executor=Threads(7), block_rows=512).fit(np.column_stack(list(survey_rows(1500).values())))
+    assert not isinstance(refusal.value, ClusterError)

@@ -14,7 +14,7 @@ from streamgmm.commands import fitting
 from streamgmm.commands.where import Where
 from streamgmm.em import merge_all
 from streamgmm.errors import ConfigError, StorageError
-from streamgmm.fit import BlockStatistics
+from streamgmm.passes import BlockStatistics
 from streamgmm.sources import open_source
 from streamgmm.sources.base import AbstractSource
 from streamgmm.wording import redacted_words
