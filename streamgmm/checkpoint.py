@@ -29,6 +29,7 @@ from streamgmm.errors import (
     RunLockedError,
     RunMismatchError,
     SecurityError,
+    StorageError,
     StreamGMMError,
 )
 from streamgmm.events import Event, ignore
@@ -159,6 +160,9 @@ class Run:
         for part in ("configuration", "source"):
             old, new = _flat(found.get(part, {})), _flat(record.get(part, {}))
             changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key) and key not in may_change]
+            changed = [
+                key for key in changed if not (key.endswith("_ends") and "" in (old.get(key), new.get(key)))
+            ]  # not read, then or now
             if not changed:
                 continue
             listed = "; ".join(f"{key} was {old.get(key)!r}, is {new.get(key)!r}" for key in changed[:8])
@@ -213,6 +217,8 @@ class Run:
         except RunLockedError:
             self.storage.remove(_name(number))
             raise
+        except StorageError:
+            return  # the commit is there; the next one looks again
 
     def _adopt(self) -> bool:
         """After failures: where one of them stands under its number all the same, the next commit follows it."""

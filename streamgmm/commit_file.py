@@ -21,7 +21,14 @@ import zarr
 from zarr.storage import MemoryStore
 
 from streamgmm.arrays import FloatArray
-from streamgmm.errors import CheckpointCorruptError, CheckpointError, CheckpointVersionError, SecurityError, StreamGMMError
+from streamgmm.errors import (
+    CheckpointCorruptError,
+    CheckpointError,
+    CheckpointVersionError,
+    NumericalError,
+    SecurityError,
+    StreamGMMError,
+)
 from streamgmm.state import FitState
 from streamgmm.strict_zarr import MAX_MEMBER_BYTES, read_group, strict_json
 
@@ -65,6 +72,8 @@ class Commit:
 def pack(state: FitState, link: Link) -> tuple[bytes, Commit]:
     """The bytes of a commit, and what `unpack` is going to find in them."""
     arrays, described = state.to_record()
+    if not all(np.isfinite(value).all() for value in arrays.values()):
+        raise NumericalError("the state holds numbers that are not finite, which no reader takes: it is not saved")
     members = _group_members(arrays)
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(members.items())}
     record = {

@@ -91,7 +91,6 @@ class Job:
             raise ConfigError(f"resume must be one of {RESUMES}, got {resume!r}")
         self._refuse(run, resume)
         self._refuse_large_blocks()
-        self._look_over()
         told = replace(self, observe=noting(self.observe, run.place))
         with run, threads_wanted(self.executor.workers):
             return told.fit_held(run)
@@ -107,7 +106,10 @@ class Job:
             for remark in other_profile(run.record(), self.executor.strict):
                 self.observe(remark)
             state = self._state_of(run)
+            if state.outcome is None:
+                self._look_over()
         else:
+            self._look_over()
             state = self.first_state()  # what it refuses leaves no run behind
             run.start(self.record())
         result = self._loop(state, run) if state.outcome is None else FitResult(state.best.mixture, state.outcome, state)
@@ -118,7 +120,7 @@ class Job:
         refuse_large_blocks(self.source, self.executor.blocks_in_memory, self.executor.memory_limit)
 
     def _look_over(self) -> None:
-        for event in self.executor.look_over(self.source):
+        for event in self.executor.look_over(self.guarded):
             if self.stop_requested():
                 return  # the loop is told as well, and saves what there is
             if event.kind != "waiting":
@@ -141,7 +143,7 @@ class Job:
         """What run.json keeps."""
         return {
             "configuration": self.configuration.model_dump(),
-            "source": self.source.fingerprint,
+            "source": self.guarded.fingerprint,
             "location": dict(self.location or {}),
             "given": self.given,
             "numeric_profile": own_profile(),
@@ -198,7 +200,7 @@ class Job:
 
     def _finish(self, run: Run, result: FitResult) -> None:
         if result.outcome in (Outcome.CONVERGED, Outcome.PASSES_EXHAUSTED):
-            model = saved_model(result, self.source, self.configuration)
+            model = saved_model(result, self.guarded, self.configuration)
             with run.model_folder() as path:
                 if not (path.exists() and _same_model(path, model)):
                     save_model(path, model, overwrite=True)

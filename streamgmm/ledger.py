@@ -26,6 +26,7 @@ class Ledger:
         self._tree: TreeReducer[Partial] = TreeReducer(merge_partials, done)
         self._digests: dict[Span, int] = {}
         self._counted = np.zeros(n_blocks or 0, bool)
+        self._sound = True
         for span, _ in self._tree.held:
             self._counted[self._blocks(span)] = True
 
@@ -33,6 +34,11 @@ class Ledger:
     def held(self) -> tuple[tuple[Span, Partial], ...]:
         """All that was accepted, merged as far as it goes."""
         return self._tree.held
+
+    @property
+    def worth_saving(self) -> tuple[tuple[Span, Partial], ...]:
+        """All that was accepted; nothing where a part of it is not sound: the M-step is going to refuse it, and so would a reader."""
+        return self.held if self._sound else ()
 
     @property
     def rows(self) -> int:
@@ -55,6 +61,7 @@ class Ledger:
             self._compare(span, partial)
             return "twice"
         self._counted[self._blocks(span)] = True
+        self._sound = self._sound and not partial.fault()
         self._digests[span] = partial.digest()
         self._tree.add(span, partial)
         return ""

@@ -95,7 +95,7 @@ def one_pass(
     """The sum over all blocks; yields states with what is done. Raises Stop where the caller, or the deadline, ends it before."""
     function = _block_statistics(problem, state)
     ledger = Ledger(function.stamp, problem.source.n_blocks, _done_before(problem, state, function.stamp, caller.observe))
-    pass_began, missing, retries_before = caller.clock(), ledger.missing, len(problem.source.retries)
+    pass_began, missing = caller.clock(), ledger.missing
     while True:
         yield from _round(problem, state, executor, caller, (began, pass_began), function, ledger)
         if not 0 < ledger.missing < missing:  # all is there, or nothing of it comes: then the total says so
@@ -103,8 +103,6 @@ def one_pass(
         missing = ledger.missing
     total = ledger.total()
     problem.source.refuse_changes()
-    for block, attempt, reason in problem.source.retries[retries_before:]:
-        caller.observe(Event("retry", f"block {block}: try {attempt} failed, {reason}", {"block": block, "try": attempt, "reason": reason}))
     if total is None:
         raise DataError("Found array with 0 sample(s) while a minimum of 1 is required: the table has no rows")
     return total
@@ -121,18 +119,31 @@ def _round(
 ) -> Iterator[FitState]:
     """All that the executor delivers of what is missing. A late part of a span makes the whole come twice: another round does the rest."""
     done = [span for span, _ in ledger.held]
+    said = len(problem.source.retries)
     with closing(executor.map_spans(function, merge_partials, problem.source, done=done, sound=Partial.fault)) as found:
-        for one in found:
-            if not isinstance(one, Event):
-                _account(problem, state, ledger, caller.observe, *one)
-                caller.observe(_reading(problem, state, ledger, caller.clock() - began[1]))
-            elif one.kind != "waiting":
-                caller.observe(one)
-            outcome = _told_to_stop(problem, caller, began[0])
-            if outcome is not None:
-                raise Stop(outcome, Progress(ledger.stamp, ledger.held))
-            if caller.snapshot_due is not None and caller.snapshot_due():
-                yield replace(state, progress=Progress(ledger.stamp, ledger.held))
+        try:
+            for one in found:
+                said = _say_retries(problem, caller.observe, said)
+                if not isinstance(one, Event):
+                    _account(problem, state, ledger, caller.observe, *one)
+                    caller.observe(_reading(problem, state, ledger, caller.clock() - began[1]))
+                elif one.kind != "waiting":
+                    caller.observe(one)
+                outcome = _told_to_stop(problem, caller, began[0])
+                if outcome is not None:
+                    raise Stop(outcome, Progress(ledger.stamp, ledger.worth_saving))
+                if caller.snapshot_due is not None and caller.snapshot_due():
+                    yield replace(state, progress=Progress(ledger.stamp, ledger.worth_saving))
+        finally:
+            _say_retries(problem, caller.observe, said)
+
+
+def _say_retries(problem: FitProblem, observe: Observer, said: int) -> int:
+    """Reads that were tried again in this process since the first `said` of them."""
+    retries = problem.source.retries
+    for block, attempt, reason in retries[said:]:
+        observe(Event("retry", f"block {block}: try {attempt} failed, {reason}", {"block": block, "try": attempt, "reason": reason}))
+    return len(retries)
 
 
 def _block_statistics(problem: FitProblem, state: FitState) -> BlockStatistics:
@@ -168,7 +179,7 @@ def _account(problem: FitProblem, state: FitState, ledger: Ledger, observe: Obse
     """Count a partial once, and compare its rows with those of the pass before."""
     if ledger.accept(span, partial):
         return
-    known = {one.block for one in state.lost}
+    known = state.lost_blocks
     for lost in partial.lost:
         if lost.block not in known:
             message = f"block {lost.block} is left out with its {lost.rows:,} rows: {lost.reason}"
@@ -177,8 +188,11 @@ def _account(problem: FitProblem, state: FitState, ledger: Ledger, observe: Obse
     if len(expected) != len(partial.checksums):
         return
     differ = expected != partial.checksums
-    left_out = known | {one.block for one in partial.lost}
-    differ[[block - span.first for block in left_out if 0 <= block - span.first < len(differ)]] = False
+    if not differ.any():
+        return
+    left_out = {one.block for one in partial.lost}
+    for number in map(int, np.flatnonzero(differ)):
+        differ[number] = span.first + number not in known and span.first + number not in left_out
     if not differ.any():
         return
     at = int(np.argmax(differ))

@@ -41,17 +41,21 @@ def spans(n_blocks: int, level: int) -> Iterator[Span]:
 
 def remaining(n_blocks: int, level: int, done: Collection[Span] = ()) -> Iterator[Span]:
     """What is left to do beside disjoint spans that are done: spans of at most `level`, as large as they can be, in order."""
-    for span in spans(n_blocks, level):
-        yield from _left_of(span, n_blocks, [other for other in done if other.is_within(span) or span.is_within(other)])
+    at = 0
+    for span in sorted(done, key=lambda one: one.first):
+        yield from _between(at, min(span.first, n_blocks), level, may_reach_beyond=False)
+        at = max(at, span.last(n_blocks))
+    yield from _between(at, n_blocks, level, may_reach_beyond=True)
 
 
-def _left_of(span: Span, n_blocks: int, done: Collection[Span]) -> Iterator[Span]:
-    if not done:
-        yield span
-    elif not any(span.is_within(other) for other in done):
-        for half in (Span(2 * span.number, span.level - 1), Span(2 * span.number + 1, span.level - 1)):
-            if half.first < n_blocks:
-                yield from _left_of(half, n_blocks, [other for other in done if other.is_within(half) or half.is_within(other)])
+def _between(start: int, stop: int, level: int, *, may_reach_beyond: bool) -> Iterator[Span]:
+    """The largest spans from block `start` on, up to block `stop`; at the end of a table the last one is cut off there."""
+    while start < stop:
+        largest = level if start == 0 else min(level, (start & -start).bit_length() - 1)
+        while largest and start + (1 << largest) > stop and not may_reach_beyond:
+            largest -= 1
+        yield Span(start >> largest, largest)
+        start += 1 << largest
 
 
 class TreeReducer(Generic[T]):

@@ -9,6 +9,8 @@ __all__ = ["Contender", "FitState", "Outcome", "Progress"]
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -89,6 +91,11 @@ class FitState:
     lost: tuple[LostBlock, ...] = ()
     progress: Progress | None = None
 
+    @cached_property
+    def lost_blocks(self) -> frozenset[int]:
+        """Numbers of the blocks that the last pass left out."""
+        return frozenset(one.block for one in self.lost)
+
     @property
     def active(self) -> tuple[Contender, ...]:
         """Contenders that have not converged."""
@@ -119,7 +126,7 @@ class FitState:
             "weight": self.weight,
             "outcome": None if self.outcome is None else self.outcome.word,
             "contenders": [_describe(contender) for contender in self.contenders],
-            "lost": [list(one) for one in self.lost],
+            "lost": _describe_lost(self.lost),
             "progress": None if self.progress is None else _describe_progress(self.progress),
         }
 
@@ -132,11 +139,11 @@ class FitState:
             columns = [tuple(float(value) for value in arrays[name]) for name in ("column_means", "column_deviations")]
             numbers = (int(record["passes"]), int(record["rows"]), int(record["skipped"]), float(record["weight"]))
             checksums = arrays["checksums"].astype(np.uint32) if "checksums" in arrays else NO_CHECKSUMS
-            lost = _lost(record.get("lost", ()))
+            lost = _lost(record.get("lost") or {})
             state = cls(contenders, *numbers, outcome, columns[0], columns[1], checksums, lost)
             described = record.get("progress")
             return state if described is None else replace(state, progress=_progress(described, arrays, state.active))
-        except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError, ArithmeticError) as error:
             raise CheckpointError(f"the fit state does not fit its description: {error}") from error
 
 
@@ -157,7 +164,7 @@ def _describe_progress(progress: Progress) -> dict[str, Any]:
             "level": span.level,
             "checksums": len(partial.checksums),
             "rows": partial.rows,
-            "lost": [*map(list, partial.lost)],
+            "lost": _describe_lost(partial.lost),
         }
         for span, partial in progress.done
     ]
@@ -181,14 +188,14 @@ def _progress(described: Mapping[str, Any], arrays: Mapping[str, FloatArray], ac
     stamp, spans = str(described["stamp"]), [Span(int(one["number"]), int(one["level"])) for one in described["spans"]]
     if any(span.number < 0 or not 0 <= span.level < 63 for span in spans):
         raise ValueError("a span of blocks lies outside of any table")
-    if any(a.is_within(b) for a in spans for b in spans if a is not b):
+    if any((a.number + 1) << a.level > b.first for a, b in pairwise(spans)):  # `held` gives them in order
         raise ValueError("spans of blocks overlap")
     done, start = [], 0
     for i, (span, one) in enumerate(zip(spans, described["spans"], strict=True)):
         stop = start + int(one["checksums"])
         checksums = arrays["progress_checksums"][start:stop].astype(np.uint32)
         statistics = tuple(_statistics_of(c, contender, arrays, i) for c, contender in enumerate(active))
-        partial = Partial(stamp, statistics, checksums, _lost(one.get("lost", ())))
+        partial = Partial(stamp, statistics, checksums, _lost(one.get("lost") or {}))
         if len(checksums) != stop - start or partial.rows != one["rows"]:
             raise ValueError(f"the span of blocks from {span.first} on does not hold the rows that are said of it")
         done.append((span, partial))
@@ -196,8 +203,16 @@ def _progress(described: Mapping[str, Any], arrays: Mapping[str, FloatArray], ac
     return Progress(stamp, tuple(done))
 
 
-def _lost(listed: Iterable[Any]) -> tuple[LostBlock, ...]:
-    return tuple(LostBlock(int(block), int(rows), str(reason)) for block, rows, reason in listed)
+def _describe_lost(lost: Iterable[LostBlock]) -> dict[str, Any]:
+    """Reasons once each: thousands of blocks may be lost for a few of them."""
+    blocks = list(lost)
+    reasons = {reason: number for number, reason in enumerate(dict.fromkeys(one.reason for one in blocks))}
+    return {"reasons": list(reasons), "blocks": [[one.block, one.rows, reasons[one.reason]] for one in blocks]}
+
+
+def _lost(described: Mapping[str, Any]) -> tuple[LostBlock, ...]:
+    reasons = [str(reason) for reason in described.get("reasons", ())]
+    return tuple(LostBlock(int(block), int(rows), reasons[int(number)]) for block, rows, number in described.get("blocks", ()))
 
 
 def _statistics_of(c: int, contender: Contender, arrays: Mapping[str, FloatArray], i: int) -> MixtureStatistics:

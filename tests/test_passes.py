@@ -1,7 +1,7 @@
 """Passes that are left and taken up: laws of the ledger, of what remains, of commits by time."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamgmm.checkpoint import Run
+from streamgmm.commit_file import Link, pack
 from streamgmm.configuration import FitConfiguration
-from streamgmm.em import Partial
+from streamgmm.em import LostBlock, Partial
 from streamgmm.errors import CheckpointError, ChunkCorruptError, DataChangedError, NondeterminismError, NumericalError, StorageError
 from streamgmm.events import Event, ignore
 from streamgmm.executors.serial import Serial
@@ -395,3 +396,69 @@ def test_what_was_left_out_stands_in_a_record(table):
             state.progress and [p.lost for _, p in state.progress.done]
         )
     assert states[-1].lost[0].block == 4
+
+
+@pytest.mark.parametrize("bad", [0, 4, N_BLOCKS - 1])
+def test_any_block_may_be_left_out_also_in_a_run_and_at_a_resume(bad, table, tmp_path):
+    """The fingerprint reads the first and the last block: what cannot be read there is no change of the rows."""
+    job = torn_job(table, max_iter=2)
+    job = replace(job, source=replace(job.source, bad=bad))
+    assert [one.block for one in job.fit_in(Run(tmp_path / "run")).state.lost] == [bad]
+    whole = replace(torn_job(table, max_iter=3), source=replace(job.source, after=10**6))
+    assert whole.fit_in(Run(tmp_path / "run")).state.passes == 3
+
+
+def test_sums_that_no_reader_takes_are_not_saved(table, starts):
+    """Promise P36: a pass that is going to fail leaves the good commits of the passes before."""
+    problem = problem_of(table)
+    state = part_of_a_pass(problem, starts)
+    with pytest.raises(NumericalError, match="not finite"):
+        pack(replace(state, column_means=(np.inf, 0.0)), Link(1, "", 0, ""))
+    table[430:1070] = 9e152
+    saved = []
+    caller = Caller(snapshot_due=lambda: True)
+    with pytest.raises(NumericalError):
+        run_fit(problem_of(table), start_state(starts), Serial(), caller, saved.append)
+    for one in saved:
+        pack(one, Link(1, "", 0, ""))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Tried(CountedRows):
+    """Rows whose reads fail for good at some block; one try before failed as well."""
+
+    tried: list = field(default_factory=list)
+
+    @property
+    def retries(self):
+        return self.tried
+
+    def load(self, index):
+        if index == 6:
+            self.tried.append((6, 1, "busy"))
+            raise StorageError("the store is gone")
+        return super().load(index)
+
+
+def test_a_read_that_was_tried_again_is_told_although_the_next_one_fails_too(table, starts):
+    seen = []
+    source = Tried(feature_names=("a", "b"), units=("", ""), block_rows=100, x=table)
+    source.tried.append((1, 1, "busy"))
+    with pytest.raises(StorageError):
+        run_fit(replace(problem_of(table), source=source), start_state(starts), Serial(), Caller(observe=seen.append))
+    assert [event.message for event in seen if event.kind == "retry"] == ["block 6: try 1 failed, busy"]
+
+
+def test_what_remains_of_a_large_table_is_found_at_once():
+    """A quadratic way took minutes for a survey's blocks; the suite's deadline would catch it."""
+    n_blocks = 200_000
+    done = [Span(number, 0) for number in range(0, n_blocks, 3)]
+    left = list(remaining(n_blocks, 6, done))
+    assert sum(span.last(n_blocks) - span.first for span in left) == n_blocks - len(done)
+
+
+def test_thousands_of_lost_blocks_take_little_room(starts):
+    lost = tuple(LostBlock(number, 65_536, f"chunk {number // 100} is gone, " + "x" * 100) for number in range(27_000))
+    _, record = replace(start_state(starts), lost=lost).to_record()
+    assert len(json.dumps(record)) < 2**20
+    assert FitState.from_record(*replace(start_state(starts), lost=lost).to_record()).lost == lost

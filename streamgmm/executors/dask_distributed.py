@@ -31,7 +31,7 @@ from streamgmm.sources.base import AbstractSource
 
 T = TypeVar("T")
 
-MOST_BLOCKS_A_SPAN = 64
+MOST_BLOCKS_A_SPAN = 16  # a lost worker, and a stop, cost so many blocks of each thread at most; silence longer than these is a stall
 SPANS_A_THREAD = 4  # at least so many tasks a thread and pass, so that no worker waits long for the last one
 MANY_SPANS = 1024  # a scheduler bears a few hundred tasks a second: beyond this many a pass, one or two a thread have to do
 LEAVING = 2.0  # seconds that closing a client may take
@@ -164,7 +164,7 @@ class DaskDistributed(AbstractExecutor):
 
 
 def span_level(source: AbstractSource, workers: int) -> int:
-    """Level of the spans: whole chunks of the store, at most 64 blocks, and several tasks for each thread."""
+    """Level of the spans: whole chunks of the store, at most 16 blocks, and several tasks for each thread."""
     assert source.n_blocks is not None
     chunk = -(-source.rows_per_read // source.block_rows)
     tasks = min(SPANS_A_THREAD * workers, max(workers, MANY_SPANS))

@@ -10,6 +10,7 @@ import contextlib
 import re
 import secrets
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any, Self, final
 
 import obstore
@@ -22,6 +23,9 @@ from streamgmm.storage.base import AbstractStorage
 from streamgmm.wording import redacted_words
 
 ATTEMPTS = 3
+# A signal waits for the request that runs: one that is not answered is given up soon, and tried again by us.
+PATIENCE: Any = {"timeout": "5s", "connect_timeout": "3s"}
+RETRIES: Any = {"max_retries": 1, "retry_timeout": timedelta(seconds=8)}
 QUERY = re.compile(r"\?[^\s\"')]+")  # signed addresses carry their signature there
 TAKEN = (exceptions.AlreadyExistsError, exceptions.PreconditionError)
 REFUSED = (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError)
@@ -66,7 +70,7 @@ class ObjectStore(AbstractStorage):
     def at(cls, url: str, shown: str) -> Self:
         """The prefix that a URL names. Raises ValueError, without the library's words, for one that it does not take."""
         try:
-            return cls(Bucket(from_url(url)), shown)
+            return cls(Bucket(from_url(url, client_options=PATIENCE, retry_config=RETRIES)), shown)
         except FAILED as error:
             raise ValueError(f"{shown} is no address of an object store: {_said(error)}") from None
 
