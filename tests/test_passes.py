@@ -408,6 +408,7 @@ def test_any_block_may_be_left_out_also_in_a_run_and_at_a_resume(bad, table, tmp
     assert whole.fit_in(Run(tmp_path / "run")).state.passes == 3
 
 
+@pytest.mark.filterwarnings("ignore:overflow")
 def test_sums_that_no_reader_takes_are_not_saved(table, starts):
     """Promise P36: a pass that is going to fail leaves the good commits of the passes before."""
     problem = problem_of(table)
