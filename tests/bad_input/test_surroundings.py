@@ -3,6 +3,7 @@
 # ruff: noqa: N802  the rows of the catalogue have capital letters
 
 import contextlib
+import itertools
 import json
 import resource
 import signal
@@ -184,15 +185,15 @@ def tell(log, number):
 
 def test_E8_a_thousand_events_a_second_make_no_endless_log(tmp_path):
     """E8: two files of a bounded length; what is gone is counted."""
-    path, clock = tmp_path / "events.jsonl", iter(np.arange(0, 1e6, 1e-3))
-    with JsonLines(path, clock=lambda: float(next(clock)), most_bytes=10_000) as log:
-        tell(log, 3000)
+    path, clock = tmp_path / "events.jsonl", itertools.count(0.0, 1e-3)
+    with JsonLines(path, clock=lambda: next(clock), most_bytes=10_000) as log:
+        tell(log, 600)
     files = sorted(tmp_path.iterdir())
     assert [file.name for file in files] == ["events.jsonl", "events.older.jsonl"]
     assert all(file.stat().st_size < 10_500 for file in files)
     lines = [json.loads(line) for file in reversed(files) for line in file.read_text().splitlines()]
     passes = [line["pass"] for line in lines if line["kind"] == "floor"]
-    assert passes == list(range(passes[0], 3000))
+    assert passes == list(range(passes[0], 600))
     gone = [line["gone"] for line in lines if line["kind"] == "log"]
     assert gone[-1] > 0
     assert passes[0] > gone[-1]
@@ -245,8 +246,8 @@ def test_E9_sixty_four_open_files_are_enough_or_said(stars, tmp_path):
     code, _, err = process(("fit", stars, "--run", tmp_path / "run", *ARGUMENTS), few)
     assert code == 0, err
     code, out, _ = process(("doctor", "--json", "--folder", tmp_path), few)
-    assert code == 8
-    assert "64 at a time are allowed" in out
+    assert code == 0
+    assert "64 at a time: enough for a fit in this process, too few for a cluster" in out
 
 
 def test_E10_files_may_not_grow(stars, tmp_path):

@@ -57,7 +57,7 @@ def test_an_iterator_is_refused(client):
 
 
 @pytest.mark.parametrize(
-    ("n_blocks", "workers", "level"), [(1, 2, 0), (8, 2, 0), (64, 2, 3), (10_000, 2, 6), (100_000, 1000, 6), (3, 50, 0)]
+    ("n_blocks", "workers", "level"), [(1, 2, 0), (8, 2, 0), (64, 2, 3), (10_000, 2, 4), (100_000, 1000, 4), (3, 50, 0)]
 )
 def test_spans_are_whole_tasks(n_blocks, workers, level):
     assert span_level(table(n_blocks, block_rows=1), workers) == level

@@ -100,8 +100,6 @@ def fault_of(code: int, name: str, store: Path, run: Path, expected: str) -> str
     """What is wrong with how a process ended; nothing if all is well, and the fit goes on to the same model."""
     has_run, is_whole = (run / "run.json").exists(), (run / "model.zarr").exists()
     by_signal = code == 128 + getattr(signal, name)
-    if code == STOPPED and not has_run:
-        return "exit 75, and no run to go on with"
     if not (code in (DONE, STOPPED) or (by_signal and (is_whole or not has_run))):
         return f"exit {code}, run {'there' if has_run else 'not there'}"
     found = commands.fit(store, run, where=Where(executor="serial"), **PARAMETERS)["hash"]

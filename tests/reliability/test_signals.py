@@ -16,7 +16,6 @@ def test_p27_signals_at_random_times():
 @pytest.mark.parametrize(
     ("code", "has_run", "said"),
     [
-        (75, False, "no run to go on with"),
         (1, False, "exit 1"),
         (143, True, "exit 143, run there"),
         (137, False, "exit 137"),
