@@ -16,7 +16,7 @@ import numpy as np
 from streamgmm.block import Block
 from streamgmm.checksums import checksum
 from streamgmm.em import LostBlock, Partial, e_step, merge_partials
-from streamgmm.errors import CheckpointError, DataChangedError, DataError, NondeterminismError
+from streamgmm.errors import CheckpointError, DataChangedError, DataError, NondeterminismError, StreamGMMError
 from streamgmm.events import Event, ignore
 from streamgmm.executors.base import AbstractExecutor, never
 from streamgmm.ledger import Ledger
@@ -97,7 +97,12 @@ def one_pass(
     ledger = Ledger(function.stamp, problem.source.n_blocks, _done_before(problem, state, function.stamp, caller.observe))
     pass_began, missing = caller.clock(), ledger.missing
     while True:
-        yield from _round(problem, state, executor, caller, (began, pass_began), function, ledger)
+        try:
+            yield from _round(problem, state, executor, caller, (began, pass_began), function, ledger)
+        except StreamGMMError:
+            if caller.snapshot_due is not None and ledger.worth_saving:  # a lost cluster or store need not cost what was done
+                yield replace(state, progress=Progress(ledger.stamp, ledger.worth_saving))
+            raise
         if not 0 < ledger.missing < missing:  # all is there, or nothing of it comes: then the total says so
             break
         missing = ledger.missing

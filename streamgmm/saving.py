@@ -59,7 +59,8 @@ class Saver:
     def __call__(self, state: FitState) -> None:
         """Commit the state if it is time. Raises StorageError as said above, RunLockedError where another process has committed."""
         now = self._clock()
-        if state.outcome is None and now - self._tried < min(self._every, SHARE * self._cost):
+        after_a_pass = state.outcome is None and state.progress is None  # within one the loop asks first, or an error is on its way
+        if after_a_pass and now - self._tried < min(self._every, SHARE * self._cost):
             return
         try:
             commit = self._run.commit(state)

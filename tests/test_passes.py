@@ -377,6 +377,10 @@ def test_a_damaged_block_is_left_out_said_and_recorded(table):
 def test_damage_in_mid_run_is_an_error_by_default_and_skipping_may_be_chosen_at_a_resume(table, tmp_path):
     with pytest.raises(ChunkCorruptError):
         torn_job(table, after=N_BLOCKS + 6, on_damage="raise").fit_in(Run(tmp_path / "run"))
+    with Run(tmp_path / "run") as run:
+        saved = run.latest().state
+    assert saved.passes >= 1
+    assert next(span.first for span, _ in saved.progress.done) == 0  # what was done of the pass before the error is kept
     result = torn_job(table).fit_in(Run(tmp_path / "run"))
     assert result.state.passes == 3
     assert [one.block for one in result.state.lost] == [4]
