@@ -2,6 +2,7 @@
 
 __all__ = ["ask", "profiles", "reads", "size", "traffic", "versions"]
 
+from collections import Counter
 from typing import Any
 
 from streamgmm.errors import SecurityError
@@ -13,7 +14,7 @@ from streamgmm.executors._worker_checks import (
     refuse_other_versions,
     refuse_unread_rows,
 )
-from streamgmm.numeric_profile import differences
+from streamgmm.numeric_profile import UNCOUNTED, differences
 from streamgmm.safe_paths import is_loopback
 from streamgmm.sources.base import AbstractSource
 from streamgmm.wording import human_bytes
@@ -54,7 +55,9 @@ def versions(answers: Answers) -> str:
 def profiles(answers: Answers) -> tuple[str, bool]:
     """What the workers' profile is, and whether it is this process's. Raises WorkerProfileError where workers differ among themselves."""
     workers = {who: profile for who, profile in answers.profiles.items() if who != "client"}
-    common = next(iter(workers.values()), answers.profiles["client"])
+    # What most workers have, whoever answered first; this process's where there are none.
+    alike = Counter(tuple(sorted((name, value) for name, value in one.items() if name not in UNCOUNTED)) for one in workers.values())
+    common = dict(alike.most_common(1)[0][0]) if alike else answers.profiles["client"]
     refuse_other_profiles(answers, common)
     other = differences(answers.profiles["client"], common)
     if not other:

@@ -12,6 +12,7 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -21,6 +22,7 @@ from dask.system import cpu_count
 
 from streamgmm.errors import ClusterError, ConfigError, nearest
 from streamgmm.executors._address import check_address
+from streamgmm.executors._background import in_background
 from streamgmm.executors.base import AbstractExecutor
 from streamgmm.executors.serial import Serial
 from streamgmm.executors.threads import Threads
@@ -32,6 +34,7 @@ except ImportError:  # pragma: no cover  (not on Windows)
 
 HERE = ("serial", "threads")
 MOST_A_CORE = 4
+LEAVING = 2.0  # seconds that ending a cluster of our own may take, before it is left to end by itself
 LARGEST_SCHEDULER_FILE = 1 << 20
 
 
@@ -125,20 +128,20 @@ def _local_cluster(n_processes: int) -> Iterator[str]:
     with contextlib.ExitStack() as stack:
         stack.enter_context(dask.config.set(options))
         try:
-            cluster = stack.enter_context(
-                distributed.LocalCluster(
-                    n_workers=n_processes,
-                    threads_per_worker=1,
-                    processes=True,
-                    host="127.0.0.1",
-                    dashboard_address="127.0.0.1:0",
-                    scheduler_kwargs={"dashboard": False},
-                    silence_logs=logging.ERROR,
-                    preload=["streamgmm.commands._worker"],
-                )
+            cluster = distributed.LocalCluster(
+                n_workers=n_processes,
+                threads_per_worker=1,
+                processes=True,
+                host="127.0.0.1",
+                dashboard_address="127.0.0.1:0",
+                scheduler_kwargs={"dashboard": False},
+                silence_logs=logging.ERROR,
+                preload=["streamgmm.commands._worker"],
             )
         except (RuntimeError, OSError) as error:  # distributed says what failed in the causes of an error of its own
             raise ClusterError(f"a cluster of {n_processes} process(es) cannot be started: {_first_cause(error)}{_limits()}") from error
+        # Workers end with this process: a stop does not wait long for those that do not answer.
+        stack.callback(lambda: wait([in_background(cluster.close, LEAVING)], timeout=2 * LEAVING))
         yield str(cluster.scheduler_address)
 
 

@@ -89,7 +89,7 @@ def test_s9_a_local_cluster_listens_on_loopback_only_and_shows_no_pages(tmp_path
         assert 404 in answers
     finally:
         process.terminate()
-        assert process.wait(timeout=60) == 75, process.communicate()
+        assert process.wait(timeout=150) == 75, process.communicate()
         process.communicate()
 
 
