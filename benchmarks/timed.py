@@ -87,4 +87,5 @@ def time_passes(executor: AbstractExecutor, source: AbstractSource, mixture: Mix
     for _ in range(1 + n_passes):
         total = timed.map_reduce(function, merge_partials, source)
     assert total is not None
-    return {**timed.summary(), "rows": total[0].rows, "log_likelihood": total[0].log_likelihood}
+    found = total.statistics[0]
+    return {**timed.summary(), "rows": found.rows, "log_likelihood": found.log_likelihood}

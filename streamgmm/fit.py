@@ -22,6 +22,7 @@ from streamgmm.initialisers._sample import Sample, draw_sample
 from streamgmm.initialisers.base import AbstractInitialiser
 from streamgmm.mixture import Mixture
 from streamgmm.passes import Caller, FitProblem, Observer, Stop, changed_rows, one_pass
+from streamgmm.schedules.base import Look
 from streamgmm.sources.base import AbstractSource
 from streamgmm.state import Contender, FitState, Outcome
 
@@ -179,16 +180,26 @@ def _advance_one(problem: FitProblem, contender: Contender, statistics: MixtureS
             f"start {contender.start}, pass {number}: the log-likelihood is -inf; a row has density zero under every component."
             " Look for extreme values, or rescale the columns."
         )
-    mixture, repairs = problem.schedule.update(contender.mixture, statistics, regularisation)
+    kept = contender.memory, contender.log_likelihoods, problem.stopping.tol, problem.sample
+    step = problem.schedule.update(Look(contender.mixture, statistics, regularisation, *kept))
     value = statistics.mean_log_likelihood
-    for repair in repairs:
+    for repair in step.repairs:
         observe(_repair_event(repair, contender.start, number, problem.source.feature_names))
-    _watch_fall(problem, contender, value, number, observe)
+    if problem.schedule.monotone:
+        _watch_fall(problem, contender, value, number, observe)
+    if step.said:
+        details = {"pass": number, "start": contender.start, "said": step.said}
+        observe(Event("schedule", f"pass {number}, start {contender.start}: {step.said}", details))
     history = (*contender.log_likelihoods, value)
-    converged = len(history) > 1 and abs(history[-1] - history[-2]) < problem.stopping.tol
-    acted = sum(repair.action == "reseed" for repair in repairs)
+    still = len(history) > 1 and abs(history[-1] - history[-2]) < problem.stopping.tol
+    acted = sum(repair.action == "reseed" for repair in step.repairs)
     return replace(
-        contender, mixture=mixture, log_likelihoods=history, converged=converged and not acted, repairs=contender.repairs + acted
+        contender,
+        mixture=step.mixture,
+        log_likelihoods=history,
+        converged=(still if step.converged is None else step.converged) and not acted,
+        repairs=contender.repairs + acted,
+        memory=step.memory,
     )
 
 

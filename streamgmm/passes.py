@@ -33,7 +33,10 @@ Observer = Callable[[Event], None]
 
 @dataclass(frozen=True, eq=False)
 class FitProblem:
-    """What is fitted to what, and how: all that the loop needs besides where to start and where to run."""
+    """What is fitted to what, and how: all that the loop needs besides where to start and where to run.
+
+    sample: rows in memory with the weight that each stands for, for schedules that ask them.
+    """
 
     source: AbstractSource
     schedule: AbstractSchedule
@@ -41,6 +44,7 @@ class FitProblem:
     stopping: Stopping = Stopping()
     hard: bool = False
     arithmetic: str = "float64"
+    sample: Block | None = None
 
     @property
     def single(self) -> bool:

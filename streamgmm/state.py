@@ -45,7 +45,7 @@ class Contender:
     """One mixture being fitted.
 
     log_likelihoods: mean per row weight at each pass, before that pass's M-step (the last one dated by the parameters it was computed
-    from, as scikit-learn's lower_bounds_). repairs: how often a component was seeded anew.
+    from, as scikit-learn's lower_bounds_). repairs: how often a component was seeded anew. memory: what the schedule has kept.
     """
 
     start: int
@@ -53,6 +53,7 @@ class Contender:
     log_likelihoods: tuple[float, ...] = ()
     converged: bool = False
     repairs: int = 0
+    memory: Mapping[str, FloatArray] = field(default_factory=dict)
 
     @property
     def log_likelihood(self) -> float:
@@ -115,6 +116,7 @@ class FitState:
         arrays: dict[str, FloatArray] = {}
         for i, contender in enumerate(self.contenders):
             named = {**contender.mixture.to_arrays(), "log_likelihoods": np.array(contender.log_likelihoods, np.float64)}
+            named |= {f"memory_{name}": value for name, value in contender.memory.items()}
             arrays |= {f"contender_{i}_{name}": np.asarray(value, np.float64) for name, value in named.items()}
         for name in ("column_means", "column_deviations"):
             arrays[name] = np.array(getattr(self, name), np.float64)
@@ -230,4 +232,5 @@ def _contender(i: int, described: Mapping[str, Any], arrays: Mapping[str, FloatA
     law: type[AbstractWeights] = implementation("weights", described["weights"])
     mixture = Mixture(family.from_arrays(mine), law(mine["weights"]))
     history = tuple(float(value) for value in mine["log_likelihoods"])
-    return Contender(i, mixture, history, bool(described["converged"]), int(described["repairs"]))
+    memory = {name.removeprefix("memory_"): value for name, value in mine.items() if name.startswith("memory_")}
+    return Contender(i, mixture, history, bool(described["converged"]), int(described["repairs"]), memory)

@@ -2,10 +2,8 @@
 
 __all__ = ["FullBatch"]
 
-from streamgmm.em import MixtureStatistics, Repair, m_step
-from streamgmm.mixture import Mixture
-from streamgmm.regularisation import Regularisation
-from streamgmm.schedules.base import AbstractSchedule
+from streamgmm.em import m_step
+from streamgmm.schedules.base import AbstractSchedule, Look, Step
 
 
 class FullBatch(AbstractSchedule):
@@ -14,6 +12,6 @@ class FullBatch(AbstractSchedule):
     name = "full_batch"
     needs_second_look = True
 
-    def update(self, mixture: Mixture, statistics: MixtureStatistics, regularisation: Regularisation) -> tuple[Mixture, tuple[Repair, ...]]:
+    def update(self, look: Look) -> Step:
         """See the base class."""
-        return m_step(statistics, mixture, regularisation)
+        return Step(*m_step(look.statistics, look.mixture, look.regularisation))

@@ -76,7 +76,9 @@ def test_listening_sees_every_interface():
 
 def test_s9_a_local_cluster_listens_on_loopback_only_and_shows_no_pages(tmp_path):
     store = write_store(tmp_path / "stars.zarr", survey_rows(2000))
-    said = tmp_path / "said.txt"  # a pipe that nobody reads fills with what foreign requests make distributed say, and then all stands still
+    said = (
+        tmp_path / "said.txt"
+    )  # a pipe that nobody reads fills with what foreign requests make distributed say, and then all stands still
     with said.open("w") as stderr:
         process = spawn("fit", store, "--run", tmp_path / "run", *FIT, "--local", 2, "--quiet", stdout=stderr, stderr=stderr)
     try:
