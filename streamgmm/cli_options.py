@@ -79,9 +79,18 @@ PARAMETERS = (
     Parameter(
         "on_damage", ("--on-damage",), str, "raise|retry|skip", "raise", "A block that cannot be read: stop, try again, or leave it out."
     ),
-    Parameter("schedule", ("--schedule",), str, "full_batch", "full_batch", "When to maximise."),
-    Parameter("max_iter", ("--max-iter",), int, "N", "100", "Passes over the table, at most."),
-    Parameter("tol", ("--tol",), float, "X", "0.001", "Converged when the mean log-likelihood per row changes by less."),
+    Parameter(
+        "schedule", ("--schedule",), str, "auto|full_batch|anderson", "auto", "auto: explore a sample in memory, then few exact passes."
+    ),
+    Parameter("max_iter", ("--max-iter",), int, "N", "30 with auto, else 100", "Passes over the table, at most."),
+    Parameter(
+        "tol",
+        ("--tol",),
+        float,
+        "X",
+        "0.001",
+        "Converged when the mean log-likelihood per row changes by less; auto: when the squared error left, in standard errors, is.",
+    ),
     Parameter("deadline", ("--deadline",), str, "TIME", "", "Stop and save after this time (90s, 10min, 2h)."),
     Parameter("checkpoint_every", ("--checkpoint-every",), str, "TIME", "60s", "Work that a kill may cost (10s, 5min)."),
     Parameter("n_init", ("--n-init",), int, "N", "1", "Starts, all fitted in the same passes; the best one wins."),

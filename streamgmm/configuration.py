@@ -23,6 +23,8 @@ COVARIANCE_TYPES: tuple[str, ...] = get_args(CovarianceType)
 INITS: tuple[str, ...] = get_args(Init)
 MAY_CHANGE = ("max_iter", "tol", "deadline", "checkpoint_every", "on_damage")  # a run may go on with another value of these
 
+MOST_PASSES = {"auto": 30}  # what is not resolved by then, more passes do not resolve
+
 Count = Annotated[int, Field(ge=1)]
 Size = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -31,8 +33,9 @@ class FitConfiguration(BaseModel):
     """Parameters of a fit, with the defaults of the command line (the estimator has scikit-learn's).
 
     variance_floor is relative to each column's own variance over all rows; reg_covar is absolute; occupancy_floor is in rows;
-    tol is the change of the mean log-likelihood per row; arithmetic is the E-step's, within a tile of rows; deadline and
-    checkpoint_every (work that a kill may cost) are in seconds.
+    tol is the change of the mean log-likelihood per row, and with schedule "auto" the mean square of the remaining error in standard
+    errors; max_iter counts passes over the table, None for the schedule's own (30 for "auto", else 100); arithmetic is the E-step's,
+    within a tile of rows; deadline and checkpoint_every (work that a kill may cost) are in seconds.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
@@ -42,10 +45,10 @@ class FitConfiguration(BaseModel):
     weight_model: Literal["free", "fixed"] = "free"
     assignment: Literal["soft", "hard"] = "soft"
     arithmetic: Literal["float64", "float32"] = "float64"
-    schedule: Literal["full_batch"] = "full_batch"
+    schedule: Literal["auto", "full_batch", "anderson"] = "auto"
     init: Init = "kmeans"
     n_init: Count = 1
-    max_iter: Count = 100
+    max_iter: Count | None = None
     tol: Size = 1e-3
     reg_covar: Size = 0.0
     variance_floor: Size | None = 1e-6
@@ -72,7 +75,17 @@ class FitConfiguration(BaseModel):
 
     def stopping(self) -> Stopping:
         """The part that ends the fit."""
-        return Stopping(self.tol, self.max_iter, self.deadline)
+        return Stopping(self.tol, self.most_passes, self.deadline)
+
+    @property
+    def most_passes(self) -> int:
+        """max_iter, or what stands for it."""
+        return self.max_iter or MOST_PASSES.get(self.schedule, 100)
+
+    @property
+    def plain(self) -> bool:
+        """Whether every pass is a plain EM step: hard assignments have no likelihood that extrapolated steps could rise on."""
+        return self.schedule == "full_batch" or self.assignment == "hard"
 
 
 def fresh_seed() -> int:

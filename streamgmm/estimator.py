@@ -90,8 +90,10 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         More than 0 writes lines to standard error: every `verbose_interval`-th pass, and everything unusual.
     verbose_interval : int, default=10
         See `verbose`.
-    schedule : {'full_batch'}, default='full_batch'
-        When to maximise: after each pass over all rows.
+    schedule : {'full_batch', 'auto', 'anderson'}, default='full_batch'
+        'full_batch': one EM step a pass, scikit-learn's. 'anderson': the same steps, extrapolated: fewer passes. 'auto': at least ten
+        starts explored on a sample in memory, then few accelerated passes over all rows; `tol` then bounds the mean square of the
+        remaining error in units of standard errors, and `max_iter` the passes over all rows.
     weight_model : {'free', 'fixed'}, default='free'
         Mixing proportions are fitted, or stay at `weights_init` (equal where not given).
     assignment : {'soft', 'hard'}, default='soft'
@@ -514,9 +516,9 @@ def load(path: PathLike) -> GaussianMixture:
     parameters |= {"n_components": record.mixture.n_components, "covariance_type": _kind(record.mixture)}
     made = GaussianMixture(**parameters)
     history = record.log_likelihoods
-    converged = len(history) > 1 and abs(history[-1] - history[-2]) < made.tol
     skipped = provenance.get("skipped")
     outcome = Outcome.__members__.get(str(provenance.get("outcome")).upper())
+    converged = outcome is Outcome.CONVERGED or (len(history) > 1 and abs(history[-1] - history[-2]) < made.tol)
     made._take(record, outcome, converged, skipped if isinstance(skipped, int) else 0)  # noqa: SLF001
     return made
 

@@ -5,7 +5,7 @@ yields the new state; inside a round, states with what is done of it, where the 
 it, show it, stop) is the caller's business and the stopping rule's.
 """
 
-__all__ = ["FitResult", "fit_states", "run_fit", "start_state"]
+__all__ = ["FitResult", "fit_states", "result_of", "run_fit", "start_state"]
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ from streamgmm.initialisers._sample import Sample, draw_sample
 from streamgmm.initialisers.base import AbstractInitialiser
 from streamgmm.mixture import Mixture
 from streamgmm.passes import Caller, FitProblem, Observer, Stop, changed_rows, one_pass
-from streamgmm.schedules.base import Look
+from streamgmm.schedules.base import AbstractSchedule, Look
 from streamgmm.sources.base import AbstractSource
 from streamgmm.state import Contender, FitState, Outcome
 
@@ -115,7 +115,13 @@ def run_fit(
     best = last.best
     details = {"outcome": last.outcome.word, "passes": last.passes, "start": best.start}
     caller.observe(Event("finish", last.outcome.value, details))
-    return FitResult(best.mixture, last.outcome, last)
+    return result_of(problem.schedule, last, last.outcome)
+
+
+def result_of(schedule: AbstractSchedule, state: FitState, outcome: Outcome) -> FitResult:
+    """What a fit that has ended in a state gives."""
+    best = state.best
+    return FitResult(schedule.result(best.mixture, best.memory, converged=best.converged), outcome, state)
 
 
 def _refuse_second_look(problem: FitProblem) -> None:

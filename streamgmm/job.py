@@ -6,6 +6,7 @@ storage from the run.
 
 __all__ = ["Job", "describe_source", "saved_model", "score_table"]
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +24,10 @@ from streamgmm.configuration import MAY_CHANGE, FitConfiguration
 from streamgmm.errors import EXIT_STOPPED, CheckpointError, ConfigError, DataError, RunMismatchError
 from streamgmm.events import Event, ignore
 from streamgmm.executors.base import AbstractExecutor, never
-from streamgmm.fit import FitResult, run_fit, sample_for_starts, start_state, starts_from_sample
+from streamgmm.exploration import explore
+from streamgmm.fit import FitResult, result_of, run_fit, sample_for_starts, start_state, starts_from_sample
+from streamgmm.initialisers._sample import Sample, draw_sample
+from streamgmm.initialisers.base import AbstractInitialiser
 from streamgmm.memory import refuse_large_blocks
 from streamgmm.mixture import Mixture
 from streamgmm.model_file import SavedModel, load_model, save_model
@@ -31,6 +35,7 @@ from streamgmm.passes import Caller, FitProblem, Observer
 from streamgmm.reduce import Span
 from streamgmm.registry import implementation
 from streamgmm.saving import Saver
+from streamgmm.schedules.base import AbstractSchedule
 from streamgmm.signals import nothing_to_save
 from streamgmm.sources._damage_policy import DamagePolicy
 from streamgmm.sources.base import AbstractSource
@@ -40,6 +45,9 @@ from streamgmm.surroundings import noting, other_profile, own_profile, threads_w
 
 RESUMES = ("never", "auto", "must")
 Given = Callable[[Mixture], Mixture]
+
+EXPLORED_ROWS, ROWS_A_PARAMETER = 200_000, 200  # of a sample that is explored in memory
+MOST_EXPLORED = 1 << 29  # its bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +75,12 @@ class Job:
         """The components' class."""
         found: type[AbstractGaussian] = implementation("components", f"gaussian_{self.configuration.covariance_type}")
         return found
+
+    @property
+    def schedule(self) -> AbstractSchedule:
+        """The configuration's schedule; plain EM in place of accelerated passes where there is no likelihood to rise on."""
+        made: AbstractSchedule = implementation("schedules", "full_batch" if self.configuration.plain else self.configuration.schedule)()
+        return made
 
     @cached_property
     def guarded(self) -> AbstractSource:
@@ -112,7 +126,7 @@ class Job:
             self._look_over()
             state = self.first_state()  # what it refuses leaves no run behind
             run.start(self.record())
-        result = self._loop(state, run) if state.outcome is None else FitResult(state.best.mixture, state.outcome, state)
+        result = self._loop(state, run) if state.outcome is None else result_of(self.schedule, state, state.outcome)
         self._finish(run, result)
         return result
 
@@ -158,15 +172,42 @@ class Job:
             starts = self._starts()
         return start_state([self._with_law(self.adjust(start) if self.adjust else start) for start in starts])
 
+    @cached_property
+    def sample(self) -> Sample:
+        """Rows of the table in memory: what starts are made from, and what the schedule "auto" explores."""
+        if not self._explores:
+            return sample_for_starts(self.guarded, self.configuration.seed)
+        return draw_sample(self.guarded, self.configuration.seed, self._explored_rows())
+
+    @property
+    def _explores(self) -> bool:
+        return self.configuration.schedule == "auto" and not self.configuration.plain
+
+    def _explored_rows(self) -> int:
+        k, d = self.configuration.n_components, self.source.n_features
+        structure = self.family.structure
+        p = k * (1 + d) + math.prod(structure.second_shape(k, d))
+        return int(min(max(EXPLORED_ROWS, ROWS_A_PARAMETER * p), MOST_EXPLORED // (8 * (d + 1))))
+
     def _starts(self) -> list[Mixture]:
         c = self.configuration
-        sample = sample_for_starts(self.guarded, c.seed)
+        sample = self.sample
         for caution in cautions(sample, self.source, c.n_components):
             self.observe(caution)
         initialiser = implementation("initialisers", c.init)()
+        if self._explores and self.adjust is None:
+            return self._explored(sample, initialiser)
         self.observe(Event("start", f"{c.n_init} start(s) {c.init} on a sample of {len(sample.x):,} rows", {"rows": len(sample.x)}))
         rng = np.random.default_rng(c.seed)
         return starts_from_sample(initialiser, self.family, sample, c.n_components, c.n_init, rng)
+
+    def _explored(self, sample: Sample, initialiser: AbstractInitialiser) -> list[Mixture]:
+        c = self.configuration
+        self._refuse_few_rows()
+        self.observe(Event("start", f"exploring a sample of {len(sample.x):,} rows in memory", {"rows": len(sample.x)}))
+        found = explore(sample, self.family, initialiser, c.n_components, c.n_init, c.regularisation(), c.seed, self._with_law)
+        self.observe(Event("start", f"{len(found)} mixture(s) go over the whole table", {"starts": len(found)}))
+        return found
 
     def _refuse_few_rows(self) -> None:
         n_rows, k = self.source.n_rows, self.configuration.n_components
@@ -192,8 +233,13 @@ class Job:
 
     def _loop(self, state: FitState, run: Run | None) -> FitResult:
         c = self.configuration
-        schedule = implementation("schedules", c.schedule)()
-        problem = FitProblem(self.guarded, schedule, c.regularisation(), c.stopping(), c.assignment == "hard", c.arithmetic)
+        sample = None
+        if self._explores and self.source.repeatable:
+            with nothing_to_save(self.stop_requested, EXIT_STOPPED):
+                sample = Block(0, 0, self.sample.x, self.sample.weight)
+        problem = FitProblem(
+            self.guarded, self.schedule, c.regularisation(), c.stopping(), c.assignment == "hard", c.arithmetic, sample=sample
+        )
         saver = None if run is None else Saver(run, c.checkpoint_every, self.observe, self.clock)
         caller = Caller(self.observe, self.stop_requested, None if saver is None else saver.due, self.clock)
         return run_fit(problem, state, self.executor, caller, saver)
@@ -219,10 +265,12 @@ def reopened(state: FitState, configuration: FitConfiguration) -> FitState:
     state = replace(state, contenders=contenders)
     if all(c.converged for c in contenders):
         return replace(state, outcome=Outcome.CONVERGED)
-    return replace(state, outcome=Outcome.PASSES_EXHAUSTED if state.passes >= configuration.max_iter else None)
+    return replace(state, outcome=Outcome.PASSES_EXHAUSTED if state.passes >= configuration.most_passes else None)
 
 
 def _still_converged(contender: Contender, tol: float) -> bool:
+    if "left" in contender.memory:
+        return contender.converged and float(contender.memory["left"]) < tol
     history = contender.log_likelihoods
     return contender.converged and len(history) > 1 and abs(history[-1] - history[-2]) < tol
 

@@ -29,8 +29,8 @@ from streamgmm.weights.base import AbstractWeights
 class Outcome(Enum):
     """How a fit ended; the value tells the user what it means."""
 
-    CONVERGED = "The change of the mean log-likelihood fell below tol."
-    PASSES_EXHAUSTED = "max_iter passes were made before the change fell below tol: raise max_iter, or tol."
+    CONVERGED = "What was left to gain fell below tol."
+    PASSES_EXHAUSTED = "max_iter passes were made before what was left to gain fell below tol: raise max_iter, or tol."
     DEADLINE = "The deadline came before convergence; the state is saved where a run folder was given: resume to go on."
     INTERRUPTED = "The fit was told to stop; the state is saved where a run folder was given: resume to go on."
 

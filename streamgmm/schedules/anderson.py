@@ -40,6 +40,11 @@ class Anderson(AbstractSchedule):
         """See the base class."""
         return accelerate(look)
 
+    def result(self, mixture: Mixture, memory: Mapping[str, FloatArray], *, converged: bool) -> Mixture:
+        """The EM step of the last accepted look: an extrapolation that nobody has looked at is no result."""
+        del converged
+        return from_vector(memory["image"], mixture) if "image" in memory else mixture
+
 
 def accelerate(look: Look) -> Step:
     """The extrapolated step, or the way back to the last image."""

@@ -6,23 +6,24 @@ Where a fit starts is half of it (exploration.py: all starts on a sample in memo
 
 __all__ = ["Auto"]
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 
+from streamgmm.arrays import FloatArray
+from streamgmm.mixture import Mixture
 from streamgmm.remaining_error import MOST_PARAMETERS, decrement
-from streamgmm.schedules.anderson import accelerate
-from streamgmm.schedules.base import AbstractSchedule, Look, Step
+from streamgmm.schedules.anderson import Anderson, accelerate
+from streamgmm.schedules.base import Look, Step
 
 WORTH_A_LOOK = 2.0  # the last gain, in units of what may be left: a larger one is no end yet
 
 
-class Auto(AbstractSchedule):
+class Auto(Anderson):
     """tol bounds the square of the remaining error in standard errors, on average over the parameters."""
 
     name = "auto"
-    needs_second_look = True
-    monotone = False
 
     def update(self, look: Look) -> Step:
         """See the base class."""
@@ -32,7 +33,12 @@ class Auto(AbstractSchedule):
         left, how = _remaining(look)
         said = "" if left is None else f"remaining error {np.sqrt(left):.2g} standard errors{how}"
         converged = left is not None and left < look.tol
-        return replace(step, mixture=look.mixture if converged else step.mixture, converged=converged, said=said)
+        kept = step.memory if left is None else {**step.memory, "left": np.array(left)}
+        return replace(step, mixture=look.mixture if converged else step.mixture, memory=kept, converged=converged, said=said)
+
+    def result(self, mixture: Mixture, memory: Mapping[str, FloatArray], *, converged: bool) -> Mixture:
+        """The mixture of the last look where it was the end, whose likelihood was measured; else as any accelerated pass."""
+        return mixture if converged else super().result(mixture, memory, converged=converged)
 
 
 def _remaining(look: Look) -> tuple[float | None, str]:

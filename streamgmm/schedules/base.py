@@ -60,3 +60,8 @@ class AbstractSchedule(ABC):
     @abstractmethod
     def update(self, look: Look) -> Step:
         """The next step."""
+
+    def result(self, mixture: Mixture, memory: Mapping[str, FloatArray], *, converged: bool) -> Mixture:
+        """The mixture that a fit ends with: of the next look and what is kept, the one that is known to be good."""
+        del memory, converged
+        return mixture

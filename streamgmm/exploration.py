@@ -1,0 +1,206 @@
+"""All starts on a sample in memory, and the few mixtures worth reading the table for. Floor 6.
+
+Reads nothing. Starts of several kinds run some steps of EM on a part of the sample; the best go on, accelerated, on all of it, until
+what they may still gain there is small; then components are merged and split where that helps (Ueda et al. 2000; which pair to merge:
+Runnalls 2007). One start in three begins with three times the components and merges them down. A second mixture is kept only where the
+sample cannot tell it from the best one. The same seed gives the same bits, whatever the number of threads.
+"""
+
+__all__ = ["explore"]
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from streamgmm.arrays import ArrayN
+from streamgmm.block import Block
+from streamgmm.components._gaussian import AbstractGaussian
+from streamgmm.em import MixtureStatistics, e_step, m_step
+from streamgmm.errors import StreamGMMError
+from streamgmm.initialisers._sample import Sample
+from streamgmm.initialisers.base import AbstractInitialiser
+from streamgmm.initialisers.kmeans_plus_plus import KMeansPlusPlus
+from streamgmm.merging import least_costly_pairs, merged
+from streamgmm.mixture import Mixture
+from streamgmm.regularisation import Regularisation
+from streamgmm.schedules.anderson import Anderson
+from streamgmm.schedules.base import Look
+
+LEAST_STARTS = 10
+FIRST_STEPS = 30  # of EM, for every start
+OVER_FIT = 3.0  # times the components, to begin with
+MERGE_STEPS = 4  # of EM after some merges
+FINALISTS = 3
+LAST_STEPS = 150  # accelerated ones, at most
+LEFT = 1e-3  # nats a parameter, as the sample counts them: a smaller gain ends the accelerated steps
+MOVES = 6  # merges and splits tried on the winner
+MOVE_STEPS = 12
+PART_ROWS, ROWS_A_PARAMETER = 20_000, 40  # of the sample, for first steps and moves
+SAME = 2.0  # standard errors of the paired difference within which two mixtures count as equal
+
+Law = Callable[[Mixture], Mixture]
+
+
+@dataclass(frozen=True, eq=False)
+class _Fit:
+    """A mixture and its log-likelihood per row weight on some rows, before the last step."""
+
+    mixture: Mixture
+    value: float
+
+
+def explore(
+    sample: Sample,
+    family: type[AbstractGaussian],
+    initialiser: AbstractInitialiser,
+    n_components: int,
+    n_starts: int,
+    regularisation: Regularisation,
+    seed: int,
+    law: Law = lambda mixture: mixture,
+) -> list[Mixture]:
+    """The best mixture found on the sample, and the next best where the sample cannot tell the two apart.
+
+    initialiser: of the first start; k-means++ seeds and merged over-fits make the others. law: puts the weights' law on a start.
+    """
+    whole = Block(0, 0, sample.x, sample.weight)
+    careful = _for_sample(regularisation, whole)
+    part = _part(whole, law(initialiser.start(family, sample, n_components, np.random.default_rng(seed))).n_parameters)
+    small = replace(sample, x=part.x, weight=_weight_of(part))
+    generators = np.random.default_rng(seed).spawn(max(LEAST_STARTS, n_starts))
+
+    def begin(number: int) -> _Fit | None:
+        rng = generators[number]
+        try:
+            if number % 3 == 2 and n_components > 1:
+                start = _merged_down(small, part, family, n_components, careful, rng)
+            else:
+                maker = initialiser if number == 0 else KMeansPlusPlus()
+                start = maker.start(family, small, n_components, rng)
+            return _em(law(start), part, careful, FIRST_STEPS)
+        except StreamGMMError:  # a start that collapses is no start; what ails the rows themselves ends all of them
+            return None
+
+    with ThreadPoolExecutor(os.cpu_count() or 1, "streamgmm-explore") as pool:
+        found = [one for one in pool.map(begin, range(len(generators))) if one is not None]
+        if not found:
+            return [law(initialiser.start(family, sample, n_components, np.random.default_rng(seed)))]
+        finalists = sorted(found, key=lambda one: -one.value)[:FINALISTS]
+        ended = list(pool.map(lambda one: _accelerated(one.mixture, whole, careful), finalists))
+    best = max(ended, key=lambda one: one.value)
+    if n_components > 2 and best.mixture.weights.n_parameters:  # given weights belong to their components
+        best = _polished(best, whole, part, careful)
+    return [best.mixture, *_rivals(best, ended, whole)]
+
+
+def _for_sample(regularisation: Regularisation, whole: Block) -> Regularisation:
+    """A component must hold more rows of the sample than it takes to span its columns: fewer are a needle."""
+    stands_for = float(_weight_of(whole).sum()) / whole.n_rows
+    least = (whole.x.shape[1] + 1) * stands_for if stands_for > 1 else 0.0
+    return replace(regularisation, occupancy_floor=max(regularisation.occupancy_floor, least), on_singular="floor")
+
+
+def _part(whole: Block, n_parameters: int) -> Block:
+    every = max(1, whole.n_rows // max(PART_ROWS, ROWS_A_PARAMETER * n_parameters))
+    return Block(0, 0, np.ascontiguousarray(whole.x[::every]), np.ascontiguousarray(_weight_of(whole)[::every]) * every)
+
+
+def _weight_of(rows: Block) -> ArrayN:
+    assert rows.sample_weight is not None
+    return rows.sample_weight
+
+
+def _look(mixture: Mixture, rows: Block) -> MixtureStatistics:
+    return e_step([mixture], rows, block_rows=max(1, rows.n_rows))[0]
+
+
+def _em(mixture: Mixture, rows: Block, regularisation: Regularisation, n_steps: int) -> _Fit:
+    value = -np.inf
+    for _ in range(n_steps):
+        statistics = _look(mixture, rows)
+        mixture, _repairs = m_step(statistics, mixture, regularisation)
+        value = statistics.mean_log_likelihood
+    return _Fit(mixture, value)
+
+
+def _accelerated(mixture: Mixture, rows: Block, regularisation: Regularisation) -> _Fit:
+    """EM with Anderson's extrapolation, until two steps one after the other gain next to nothing, counted in rows of the sample."""
+    schedule, look, small_gains = Anderson(), Look(mixture, _look(mixture, rows), regularisation), 0
+    best = _Fit(mixture, look.statistics.mean_log_likelihood)
+    for _ in range(LAST_STEPS):
+        step = schedule.update(look)
+        look = Look(step.mixture, _look(step.mixture, rows), regularisation, step.memory)
+        value = look.statistics.mean_log_likelihood
+        gain = (value - best.value) * rows.n_rows
+        if gain > 0:
+            best = _Fit(step.mixture, value)
+        small_gains = small_gains + 1 if 0 <= gain < LEFT * mixture.n_parameters else 0
+        if small_gains == 2:
+            break
+    return best
+
+
+def _merged_down(
+    small: Sample, part: Block, family: type[AbstractGaussian], k: int, regularisation: Regularisation, rng: np.random.Generator
+) -> Mixture:
+    """From too many components down to k: the cheapest pairs are merged, a quarter of what is too many at a time."""
+    many = min(int(OVER_FIT * k), max(k, len(small.x) // (10 * (small.x.shape[1] + 1))))
+    mixture = _em(KMeansPlusPlus().start(family, small, many, rng), part, regularisation, FIRST_STEPS).mixture
+    while mixture.n_components > k:
+        mixture = merged(mixture, least_costly_pairs(mixture, max(1, (mixture.n_components - k) // 4)))
+        mixture = _em(mixture, part, regularisation, MERGE_STEPS).mixture
+    return mixture
+
+
+def _polished(best: _Fit, whole: Block, part: Block, regularisation: Regularisation) -> _Fit:
+    """Merge the cheapest pair, split another component in its place, and keep what the whole sample likes better."""
+    before = _em(best.mixture, part, regularisation, MOVE_STEPS).value
+    tried = [_em(one, part, regularisation, MOVE_STEPS) for one in _moves(best.mixture, part)]
+    better = [one for one in tried if one.value > before]
+    if not better:
+        return best
+    ended = _accelerated(max(better, key=lambda one: one.value).mixture, whole, regularisation)
+    return ended if ended.value > best.value else best
+
+
+def _moves(mixture: Mixture, rows: Block) -> list[Mixture]:
+    pairs = least_costly_pairs(mixture, 2)
+    moves = []
+    misfits = _misfits(mixture, rows)
+    for pair in pairs:
+        joined = merged(mixture, [pair], keep=True)
+        moves += [joined.split(donor, pair[1]) for donor in [k for k in misfits if k not in pair][: MOVES // 2]]
+    return moves
+
+
+def _misfits(mixture: Mixture, rows: Block) -> Sequence[int]:
+    """Components, those first whose rows look least like a Gaussian: the mean of |z|^4 against D (D + 2), times their weight."""
+    components = mixture.components
+    assert isinstance(components, AbstractGaussian)
+    r = mixture.responsibilities(rows.x)
+    d = components.n_features
+    off = np.empty(mixture.n_components)
+    for k in range(mixture.n_components):
+        one = mixture.select([k]).components
+        square = -2 * one.evaluate(rows.x, np.zeros(1))[0]
+        square -= -2 * float(one.evaluate(np.ascontiguousarray(components.means[k : k + 1]), np.zeros(1))[0][0])
+        n = max(float(r[:, k].sum()), 1e-300)
+        off[k] = n * abs(float(r[:, k] @ square**2) / n / (d * (d + 2)) - 1)
+    return [int(k) for k in np.argsort(-off, kind="stable")]
+
+
+def _rivals(best: _Fit, ended: Sequence[_Fit], whole: Block) -> list[Mixture]:
+    """The next best mixture, where it is another one and its rows' likelihoods differ from the best one's by chance only."""
+    others = [one for one in ended if one is not best]
+    if not others:
+        return []
+    rival = max(others, key=lambda one: one.value)
+    difference = best.mixture.score_samples(whole.x) - rival.mixture.score_samples(whole.x)
+    weight = _weight_of(whole)
+    mean = float(np.average(difference, weights=weight))
+    error = float(np.sqrt(np.average((difference - mean) ** 2, weights=weight) / whole.n_rows))
+    same = abs(mean) * whole.n_rows < LEFT * best.mixture.n_parameters
+    return [] if same or mean > SAME * error else [rival.mixture]
