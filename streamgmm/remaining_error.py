@@ -1,97 +1,199 @@
-"""How far a mixture is from the optimum, in standard errors: the Newton decrement. Floor 3.
+"""How far a mixture is from the optimum, in standard errors, and the step that leads there: Newton's. Floor 3.
 
-With S the score (gradient of the log-likelihood over all rows) and I the information, the optimum lies S^T I^-1 S / 2 nats above, and
-sqrt(S^T I^-1 S / p) is the root mean square of the parameters' errors in units of their standard errors. S follows from the
-statistics of a look (Fisher's identity); I from the scores of the rows of a sample, each counted as the rows that it stands for
-(outer products: under a wrong model an estimate of it, and not the only one). In whitened coordinates of each component,
-z = W (x - m): s_m = r z, s_V = r (z z^T - 1) / 2 with off-diagonal entries doubled, s_pi = r - pi.
+With S the score (gradient of the log-likelihood over all rows) and I the information, the optimum lies about S^T I^-1 S / 2 nats above,
+I^-1 S away; sqrt(S^T I^-1 S / p) is the root mean square of the parameters' errors in units of their standard errors. S follows from
+the statistics of a look (Fisher's identity). I is that of a sample in memory, each row counted as the rows that it stands for, after
+Louis (1982): sum of s s^T + sum over components of (C - B), with s the score of a row, B the outer products of a component's complete
+score, weighted by responsibility, and C its complete information. Coordinates are whitened, per component z = W (x - m):
+m = m_0 + W^-1 u, V = W^-1 exp(E) W^-T with E = sum_p e_p G_p, logarithms of proportions against the last one's. Then, of one row,
+s_u = r z, s_e = r (z^T G z - tr G) / 2, s_pi = r - pi. Where components share a covariance, C - B is left out.
 """
 
-__all__ = ["MOST_PARAMETERS", "decrement"]
+__all__ = ["MOST_PARAMETERS", "NewtonStep", "newton_step"]
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from streamgmm.arrays import ArrayK, ArrayND, FloatArray
+from streamgmm.arrays import ArrayK, ArrayN, ArrayND, FloatArray
 from streamgmm.block import Block
 from streamgmm.components._gaussian import AbstractGaussian, GaussianMoments
-from streamgmm.linalg import unpack_symmetric
+from streamgmm.errors import ConfigError
+from streamgmm.linalg import invert_lower, unpack_symmetric
 from streamgmm.mixture import Mixture
 from streamgmm.statistics import Statistics
 from streamgmm.weights.free import FreeWeights
 
 MOST_PARAMETERS = 2000  # an information matrix of more takes too long for every pass
-ROWS_A_PARAMETER = 20  # so many rows of the sample are enough
-LEAST_ROWS = 20_000
-TILE = 1 << 22  # numbers of a tile of scores
-SINGULAR = 1e-10  # of the largest eigenvalue: what is below is not determined by any number of rows
+ROWS_A_PARAMETER = 20  # rows of the sample at least
+MOST_ROWS, MOST_FLOPS = 40_000, 5e10  # else: the sum of outer products takes a second or two
+CHUNKS = 16  # of the sample, summed side by side, and added in their order
+TILE = 1 << 20  # numbers of a tile of scores
+SINGULAR = 1e-9  # of the largest eigenvalue: what is below is not determined by the sample
+FARTHEST = 4.0  # standard errors of the sample that a step may go in any direction
 
 
-def decrement(mixture: Mixture, moments: Statistics, weight: float, sample: Block) -> float:
-    """S^T I^-1 S for moments about this mixture, of rows with this weight in all.
+@dataclass(frozen=True, eq=False)
+class NewtonStep:
+    """decrement: S^T I^-1 S. mixture: the one that the step leads to, None where nothing sound comes out."""
+
+    decrement: float
+    mixture: Mixture | None
+
+
+def newton_step(mixture: Mixture, moments: Statistics, weight: float, sample: Block) -> NewtonStep:
+    """For moments about this mixture, of rows with this weight in all.
 
     Directions in which the sample determines nothing count as if it determined next to nothing.
     """
-    score = _score_of(mixture, moments)
-    with threadpool_limits(1):  # the same bits whatever the number of threads
-        information = _information(mixture, sample) * (weight / _weight_of(sample).sum())
-        size = np.sqrt(np.maximum(np.diagonal(information), np.finfo(np.float64).tiny))
-        values, vectors = np.linalg.eigh(information / size / size[:, None])
-        along = vectors.T @ (score / size)
-    return float((along**2 / np.maximum(values, SINGULAR * values[-1])).sum())
-
-
-def _score_of(mixture: Mixture, moments: Statistics) -> FloatArray:
     components = mixture.components
     assert isinstance(components, AbstractGaussian)
     assert isinstance(moments, GaussianMoments)
-    d, n = components.n_features, moments.n
-    w = _whitening(components)
+    basis = _basis(components)
+    score = _score_of(mixture, components, moments, basis)
+    with threadpool_limits(1):  # the same bits whatever the number of threads
+        information = _information(mixture, components, basis, sample)
+        information *= weight / float(_weight_of(sample).sum())
+        size = np.sqrt(np.maximum(np.abs(np.diagonal(information)), np.finfo(np.float64).tiny))
+        values, vectors = np.linalg.eigh(information / size / size[:, None])
+        values = np.maximum(values, SINGULAR * values[-1])
+        along = vectors.T @ (score / size)
+        farthest = FARTHEST * np.sqrt(max(weight / sample.n_rows, 1.0) / values)
+        step = vectors @ np.clip(along / values, -farthest, farthest) / size
+    return NewtonStep(float((along**2 / values).sum()), _moved(mixture, components, basis, step))
+
+
+def _basis(components: AbstractGaussian) -> FloatArray:
+    """The symmetric matrices G (P D D) that the logarithm of a whitened covariance may be made of."""
+    d, s = components.n_features, components.structure
+    if s.isotropic:
+        return np.eye(d)[None]
+    if not s.dense:
+        return np.asarray(np.eye(d)[:, :, None] * np.eye(d)[:, None, :])
+    rows, columns = np.tril_indices(d)
+    basis = np.zeros((len(rows), d, d))
+    at = np.arange(len(rows))
+    basis[at, rows, columns] = basis[at, columns, rows] = 1.0
+    return basis
+
+
+def _score_of(mixture: Mixture, components: AbstractGaussian, moments: GaussianMoments, basis: FloatArray) -> FloatArray:
+    w, n = _whitening(components), moments.n
     first = np.einsum("kij,kj->ki", w, moments.first)
-    s = components.structure
-    if s.dense:
-        second = unpack_symmetric(moments.second, d)
-        whitened = np.einsum("kij,kjl,kml->kim", w[: len(second)], second, w[: len(second)])
-        weight = np.array([n.sum()]) if s.shared else n
-        centred = _halves(whitened - weight[:, None, None] * np.eye(d))
+    second = _whitened_second(components, moments, w)
+    weight = np.array([n.sum()]) if components.structure.shared else n
+    trace = np.einsum("pii->p", basis)
+    if components.structure.dense:
+        along = np.einsum("pij,kij->kp", basis, second)
+    elif components.structure.isotropic:
+        along = second.sum(axis=1, keepdims=True)
     else:
-        inverse = components.whitening**2
-        weight = (np.array([n.sum()]) if s.shared else n)[:, None]
-        centred = (moments.second * inverse - weight * (d if s.isotropic else 1)) / 2
-    return np.concatenate((_shares(mixture, n - n.sum() * mixture.weights.proportions), first.ravel(), centred.ravel()))
+        along = second
+    return np.concatenate(
+        (_shares(mixture, n - n.sum() * mixture.weights.proportions), first.ravel(), (along - weight[:, None] * trace).ravel() / 2)
+    )
 
 
-def _information(mixture: Mixture, sample: Block) -> FloatArray:
-    components = mixture.components
-    assert isinstance(components, AbstractGaussian)
+def _whitened_second(components: AbstractGaussian, moments: GaussianMoments, w: FloatArray) -> FloatArray:
+    """Second moments of z: (1 or K, D, D) where dense, else those of each column, or of all."""
+    if not components.structure.dense:
+        return np.asarray(moments.second * components.whitening**2)
+    second = unpack_symmetric(moments.second, components.n_features)
+    return np.asarray(np.einsum("kij,kjl,kml->kim", w[: len(second)], second, w[: len(second)]))
+
+
+def _information(mixture: Mixture, components: AbstractGaussian, basis: FloatArray, sample: Block) -> FloatArray:
     p = mixture.n_parameters
-    every = max(1, sample.n_rows // max(LEAST_ROWS, ROWS_A_PARAMETER * p))
+    wanted = max(ROWS_A_PARAMETER * p, min(MOST_ROWS, int(MOST_FLOPS / (2 * p * p))))
+    every = max(1, sample.n_rows // wanted)
     x, weight = sample.x[::every], _weight_of(sample)[::every]
-    information = np.zeros((p, p))
+    edges = np.linspace(0, len(x), CHUNKS + 1).astype(int)
+    chunks = [slice(first, last) for first, last in pairwise(edges)]
+    with ThreadPoolExecutor(os.cpu_count() or 1, "streamgmm-information") as pool:
+        parts = pool.map(lambda rows: _part(mixture, components, basis, x[rows], weight[rows]), chunks)
+        total = np.zeros((p, p))
+        for part in parts:
+            total += part
+    return np.asarray(total * (_weight_of(sample).sum() / weight.sum()))
+
+
+def _part(mixture: Mixture, components: AbstractGaussian, basis: FloatArray, x: ArrayND, weight: ArrayN) -> FloatArray:
+    p = mixture.n_parameters
+    total = np.zeros((p, p))
     tile = max(64, TILE // p)
     for start in range(0, len(x), tile):
-        scores = _scores(mixture, components, x[start : start + tile])
-        information += scores.T @ (scores * weight[start : start + tile, None])
-    scaled: FloatArray = information * (_weight_of(sample).sum() / weight.sum())
-    return scaled
+        _add(total, mixture, components, basis, x[start : start + tile], weight[start : start + tile])
+    return total
 
 
-def _scores(mixture: Mixture, components: AbstractGaussian, x: ArrayND) -> FloatArray:
-    """Scores (n p) of rows, in the order of `_score_of`."""
-    n, (k, d), s = len(x), components.means.shape, components.structure
+def _add(total: FloatArray, mixture: Mixture, components: AbstractGaussian, basis: FloatArray, x: ArrayND, weight: ArrayN) -> None:
+    n, (k, d) = len(x), components.means.shape
     r = mixture.responsibilities(x)
-    z = np.einsum("kij,nkj->nki", _whitening(components), x[:, None, :] - components.means)
-    first = r[:, :, None] * z
-    if s.dense:
-        rows, columns = np.tril_indices(d)
-        second = z[:, :, rows] * z[:, :, columns] - (rows == columns)
-        second *= r[:, :, None] * np.where(rows == columns, 0.5, 1.0)
-    else:
-        second = r[:, :, None] * (z**2 - 1) / 2
-        second = second.sum(axis=2, keepdims=True) if s.isotropic else second
-    second = second.sum(axis=1, keepdims=True) if s.shared else second
+    z = np.ascontiguousarray(((x - components.means[:, None]) @ _whitening(components).transpose(0, 2, 1)).transpose(1, 0, 2))
+    along = _along(components, z)
     free = (r - mixture.weights.proportions)[:, :-1] if isinstance(mixture.weights, FreeWeights) else r[:, :0]
-    return np.concatenate((free, first.reshape(n, k * d), second.reshape(n, -1)), axis=1)
+    second = r[:, :, None] * along
+    second = second.sum(axis=1, keepdims=True) if components.structure.shared else second
+    scores = np.concatenate((free, (r[:, :, None] * z).reshape(n, k * d), second.reshape(n, -1)), axis=1)
+    total += scores.T @ (scores * weight[:, None])
+    if not components.structure.shared:
+        _add_complete(total, free.shape[1], basis, z, along, r * weight[:, None])
+
+
+def _along(components: AbstractGaussian, z: FloatArray) -> FloatArray:
+    """(z^T G z - tr G) / 2 for every row and component (n K P)."""
+    s, d = components.structure, components.n_features
+    if s.isotropic:
+        return np.asarray(((z**2).sum(axis=2, keepdims=True) - d) / 2)
+    if not s.dense:
+        return np.asarray((z**2 - 1) / 2)
+    rows, columns = np.tril_indices(d)
+    return np.asarray((z[:, :, rows] * z[:, :, columns] - (rows == columns)) * np.where(rows == columns, 0.5, 1.0))
+
+
+def _add_complete(total: FloatArray, n_free: int, basis: FloatArray, z: FloatArray, along: FloatArray, weight: FloatArray) -> None:
+    """C - B of every component, in its own rows and columns of the matrix."""
+    _, k, d = z.shape
+    p = along.shape[2]
+    for j in range(k):
+        mine = z[:, j]
+        complete = np.concatenate((mine, along[:, j]), axis=1)
+        block = -complete.T @ (complete * weight[:, j, None])
+        first, second = weight[:, j] @ mine, mine.T @ (mine * weight[:, j, None])
+        block[:d, :d] += weight[:, j].sum() * np.eye(d)
+        cross = (basis @ first).T
+        block[:d, d:] += cross
+        block[d:, :d] += cross.T
+        moved = (basis @ second).reshape(p, d * d)
+        block[d:, d:] += moved @ basis.reshape(p, d * d).T / 2
+        at = np.concatenate((n_free + j * d + np.arange(d), n_free + k * d + j * p + np.arange(p)))
+        total[np.ix_(at, at)] += block
+
+
+def _moved(mixture: Mixture, components: AbstractGaussian, basis: FloatArray, step: FloatArray) -> Mixture | None:
+    """The mixture at a step from this one; a covariance W^-1 (1 + E/2) (1 + E/2)^T W^-T is positive definite whatever E."""
+    k, d = components.means.shape
+    n_free = k - 1 if isinstance(mixture.weights, FreeWeights) else 0
+    if not np.isfinite(step).all():
+        return None
+    factors = invert_lower(_whitening(components))
+    means = components.means + np.einsum("kij,kj->ki", factors, step[n_free : n_free + k * d].reshape(k, d))
+    inner = np.eye(d) + np.einsum("kp,pij->kij", step[n_free + k * d :].reshape(-1, len(basis)), basis) / 2
+    roots = np.einsum("kij,kjl->kil", factors, np.broadcast_to(inner, (k, d, d)))
+    weights = mixture.weights
+    try:
+        if n_free:
+            logits = np.append(step[:n_free], 0.0)
+            shares = weights.proportions * np.exp(logits - logits.max())
+            weights = FreeWeights(shares / shares.sum())
+        made = type(components).from_dense(means, np.einsum("kij,klj->kil", roots, roots), weights.proportions)
+    except ConfigError:
+        return None
+    return Mixture(made, weights)
 
 
 def _whitening(components: AbstractGaussian) -> FloatArray:
@@ -101,15 +203,9 @@ def _whitening(components: AbstractGaussian) -> FloatArray:
     return np.broadcast_to(w if components.structure.dense else w[:, :, None] * np.eye(d), (k, d, d))
 
 
-def _halves(matrices: FloatArray) -> FloatArray:
-    """Lower triangles (K P) of symmetric matrices, the diagonal halved."""
-    rows, columns = np.tril_indices(matrices.shape[-1])
-    return np.asarray(matrices[:, rows, columns] * np.where(rows == columns, 0.5, 1.0))
-
-
 def _shares(mixture: Mixture, counts: ArrayK) -> ArrayK:
     return counts[:-1] if isinstance(mixture.weights, FreeWeights) else counts[:0]
 
 
-def _weight_of(sample: Block) -> FloatArray:
+def _weight_of(sample: Block) -> ArrayN:
     return np.ones(sample.n_rows) if sample.sample_weight is None else sample.sample_weight

@@ -6,7 +6,7 @@ differences of x and r, and g the least squares solution of r = dR g (Anderson 1
 sound comes out, the next look is at that image, whose likelihood is no lower; then the history begins anew.
 """
 
-__all__ = ["Anderson", "accelerate"]
+__all__ = ["Anderson", "accelerate", "is_sound"]
 
 from collections.abc import Mapping
 
@@ -59,7 +59,7 @@ def accelerate(look: Look) -> Step:
     points, images = _history(memory, to_vector(look.mixture), image)
     kept: dict[str, FloatArray] = {"points": points, "images": images, "image": image, "value": np.array(value)}
     found = _extrapolated(points, images, look.mixture)
-    if found is not None and _is_sound(found, look.regularisation, mixture):
+    if found is not None and is_sound(found, look.regularisation, mixture):
         return Step(found, repairs, kept)
     return Step(mixture, repairs, kept)
 
@@ -93,7 +93,7 @@ def _extrapolated(points: FloatArray, images: FloatArray, like: Mixture) -> Mixt
         return None
 
 
-def _is_sound(mixture: Mixture, regularisation: Regularisation, image: Mixture) -> bool:
+def is_sound(mixture: Mixture, regularisation: Regularisation, image: Mixture) -> bool:
     """Whether no component is thinner, or emptier, than what EM itself has just left: floors were applied to that one only."""
     if not isinstance(mixture.components, AbstractGaussian) or not isinstance(image.components, AbstractGaussian):
         return False
