@@ -83,6 +83,11 @@ class FitConfiguration(BaseModel):
         return self.max_iter or MOST_PASSES.get(self.schedule, 100)
 
     @property
+    def explores(self) -> bool:
+        """Whether the fit begins on a sample in memory."""
+        return self.schedule == "auto" and not self.plain
+
+    @property
     def plain(self) -> bool:
         """Whether every pass is a plain EM step: hard assignments have no likelihood that extrapolated steps could rise on."""
         return self.schedule == "full_batch" or self.assignment == "hard"

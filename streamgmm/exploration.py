@@ -6,8 +6,9 @@ Runnalls 2007). One start in three begins with three times the components and me
 sample cannot tell it from the best one. The same seed gives the same bits, whatever the number of threads.
 """
 
-__all__ = ["explore"]
+__all__ = ["MOST_SURVIVORS", "explore", "explored_rows"]
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ import numpy as np
 
 from streamgmm.arrays import ArrayN
 from streamgmm.block import Block
-from streamgmm.components._gaussian import AbstractGaussian
+from streamgmm.components._gaussian import AbstractGaussian, Structure
 from streamgmm.em import MixtureStatistics, e_step, m_step
 from streamgmm.errors import StreamGMMError
 from streamgmm.initialisers._sample import Sample
@@ -29,6 +30,9 @@ from streamgmm.regularisation import Regularisation
 from streamgmm.schedules.anderson import Anderson
 from streamgmm.schedules.base import Look
 
+MOST_SURVIVORS = 2
+EXPLORED_ROWS, EXPLORED_ROWS_A_PARAMETER = 200_000, 200  # of a sample
+MOST_EXPLORED = 1 << 29  # its bytes
 LEAST_STARTS = 10
 FIRST_STEPS = 30  # of EM, for every start
 OVER_FIT = 3.0  # times the components, to begin with
@@ -42,6 +46,12 @@ PART_ROWS, ROWS_A_PARAMETER = 20_000, 40  # of the sample, for first steps and m
 SAME = 2.0  # standard errors of the paired difference within which two mixtures count as equal
 
 Law = Callable[[Mixture], Mixture]
+
+
+def explored_rows(structure: Structure, k: int, d: int) -> int:
+    """Rows of the sample that mixtures of k components over d columns are explored on."""
+    p = k * (1 + d) + math.prod(structure.second_shape(k, d))
+    return int(min(max(EXPLORED_ROWS, EXPLORED_ROWS_A_PARAMETER * p), MOST_EXPLORED // (8 * (d + 1))))
 
 
 @dataclass(frozen=True, eq=False)

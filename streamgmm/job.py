@@ -6,7 +6,6 @@ storage from the run.
 
 __all__ = ["Job", "describe_source", "saved_model", "score_table"]
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +23,7 @@ from streamgmm.configuration import MAY_CHANGE, FitConfiguration
 from streamgmm.errors import EXIT_STOPPED, CheckpointError, ConfigError, DataError, RunMismatchError
 from streamgmm.events import Event, ignore
 from streamgmm.executors.base import AbstractExecutor, never
-from streamgmm.exploration import explore
+from streamgmm.exploration import explore, explored_rows
 from streamgmm.fit import FitResult, result_of, run_fit, sample_for_starts, start_state, starts_from_sample
 from streamgmm.initialisers._sample import Sample, draw_sample
 from streamgmm.initialisers.base import AbstractInitialiser
@@ -45,9 +44,6 @@ from streamgmm.surroundings import noting, other_profile, own_profile, threads_w
 
 RESUMES = ("never", "auto", "must")
 Given = Callable[[Mixture], Mixture]
-
-EXPLORED_ROWS, ROWS_A_PARAMETER = 200_000, 200  # of a sample that is explored in memory
-MOST_EXPLORED = 1 << 29  # its bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,19 +171,10 @@ class Job:
     @cached_property
     def sample(self) -> Sample:
         """Rows of the table in memory: what starts are made from, and what the schedule "auto" explores."""
-        if not self._explores:
+        if not self.configuration.explores:
             return sample_for_starts(self.guarded, self.configuration.seed)
-        return draw_sample(self.guarded, self.configuration.seed, self._explored_rows())
-
-    @property
-    def _explores(self) -> bool:
-        return self.configuration.schedule == "auto" and not self.configuration.plain
-
-    def _explored_rows(self) -> int:
-        k, d = self.configuration.n_components, self.source.n_features
-        structure = self.family.structure
-        p = k * (1 + d) + math.prod(structure.second_shape(k, d))
-        return int(min(max(EXPLORED_ROWS, ROWS_A_PARAMETER * p), MOST_EXPLORED // (8 * (d + 1))))
+        n_rows = explored_rows(self.family.structure, self.configuration.n_components, self.source.n_features)
+        return draw_sample(self.guarded, self.configuration.seed, n_rows)
 
     def _starts(self) -> list[Mixture]:
         c = self.configuration
@@ -195,7 +182,7 @@ class Job:
         for caution in cautions(sample, self.source, c.n_components):
             self.observe(caution)
         initialiser = implementation("initialisers", c.init)()
-        if self._explores and self.adjust is None:
+        if self.configuration.explores and self.adjust is None:
             return self._explored(sample, initialiser)
         self.observe(Event("start", f"{c.n_init} start(s) {c.init} on a sample of {len(sample.x):,} rows", {"rows": len(sample.x)}))
         rng = np.random.default_rng(c.seed)
@@ -234,7 +221,7 @@ class Job:
     def _loop(self, state: FitState, run: Run | None) -> FitResult:
         c = self.configuration
         sample = None
-        if self._explores and self.source.repeatable:
+        if self.configuration.explores and self.source.repeatable:
             with nothing_to_save(self.stop_requested, EXIT_STOPPED):
                 sample = Block(0, 0, self.sample.x, self.sample.weight)
         problem = FitProblem(

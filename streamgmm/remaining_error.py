@@ -9,7 +9,7 @@ m = m_0 + W^-1 u, V = W^-1 exp(E) W^-T with E = sum_p e_p G_p, logarithms of pro
 s_u = r z, s_e = r (z^T G z - tr G) / 2, s_pi = r - pi. Where components share a covariance, C - B is left out.
 """
 
-__all__ = ["MOST_PARAMETERS", "NewtonStep", "newton_step"]
+__all__ = ["MOST_PARAMETERS", "TILE", "NewtonStep", "newton_step"]
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -31,7 +31,7 @@ from streamgmm.weights.free import FreeWeights
 MOST_PARAMETERS = 2000  # an information matrix of more takes too long for every pass
 ROWS_A_PARAMETER = 20  # rows of the sample at least
 MOST_ROWS, MOST_FLOPS = 40_000, 5e10  # else: the sum of outer products takes a second or two
-CHUNKS = 16  # of the sample, summed side by side, and added in their order
+CHUNKS = 4  # of the sample, summed side by side, and added in their order
 TILE = 1 << 20  # numbers of a tile of scores
 SINGULAR = 1e-9  # of the largest eigenvalue: what is below is not determined by the sample
 FARTHEST = 4.0  # standard errors of the sample that a step may go in any direction

@@ -16,6 +16,7 @@ from streamgmm.commit_file import Commit
 from streamgmm.configuration import MAY_CHANGE
 from streamgmm.errors import StreamGMMError
 from streamgmm.model_file import SavedModel, load_model
+from streamgmm.registry import implementation, names
 from streamgmm.state import FitState, Outcome
 
 T = TypeVar("T")
@@ -102,7 +103,11 @@ def _model_faults(model: SavedModel, newest_first: Sequence[Commit], record: Map
 
 
 def _is_best(model: SavedModel, state: FitState) -> bool:
-    ours, theirs = state.best.mixture.to_arrays(), model.mixture.to_arrays()
+    best, configuration = state.best, model.provenance.get("configuration")
+    name = configuration.get("schedule") if isinstance(configuration, dict) else None
+    schedule = implementation("schedules", name if name in names("schedules") else "full_batch")()
+    ours = schedule.result(best.mixture, best.memory, converged=best.converged).to_arrays()
+    theirs = model.mixture.to_arrays()
     return ours.keys() == theirs.keys() and all(ours[name].tobytes() == theirs[name].tobytes() for name in ours)
 
 

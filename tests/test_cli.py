@@ -217,7 +217,7 @@ def test_ingest_then_fit_then_labels(shell, tmp_path):
 
 def test_not_converged_is_code_3_only_if_asked(shell, tmp_path, finished):
     store, _, _, _ = finished
-    arguments = ("fit", store, "--run", tmp_path / "run", *FIT, "--max-iter", 1)
+    arguments = ("fit", store, "--run", tmp_path / "run", *FIT, "--schedule", "full_batch", "--max-iter", 1)
     assert shell(*arguments)[0] == 0
     assert shell(*arguments, "--fail-if-not-converged")[0] == 3
     assert shell("resume", tmp_path / "run", "--fail-if-not-converged")[0] == 3
@@ -394,7 +394,7 @@ def test_a_stop_does_not_wait_for_the_starts(tmp_path):
         "def slow(*given):\n"
         "    print('sampling', flush=True)\n"
         "    time.sleep(600)\n"
-        "job.sample_for_starts = slow\n"
+        "job.draw_sample = slow\n"
         "from streamgmm.cli import main\n"
         "main()\n"
     )

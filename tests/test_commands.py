@@ -33,7 +33,15 @@ from streamgmm.wording import strict_values
 from tests.running import UNITS, environment, survey_rows, write_store
 
 N_ROWS = 3000
-FIT = {"n_components": 3, "init": "random", "tol": 1e-6, "block_rows": 512, "missing": "skip", "where": Where(executor="serial")}
+FIT = {
+    "schedule": "full_batch",
+    "n_components": 3,
+    "init": "random",
+    "tol": 1e-6,
+    "block_rows": 512,
+    "missing": "skip",
+    "where": Where(executor="serial"),
+}
 
 
 @pytest.fixture(scope="module")

@@ -357,7 +357,7 @@ class Torn(CountedRows):
 
 def torn_job(table, *, after=0, on_damage="skip", max_iter=3, seen=None):
     source = Torn(feature_names=("a", "b"), units=("", ""), block_rows=100, x=table, after=after)
-    configuration = FitConfiguration(n_components=2, tol=0.0, max_iter=max_iter, block_rows=100, on_damage=on_damage)
+    configuration = FitConfiguration(n_components=2, schedule="full_batch", tol=0.0, max_iter=max_iter, block_rows=100, on_damage=on_damage)
     start = wide_start("gaussian_full", 2, table, np.random.default_rng(1))
     return Job(source, configuration, Serial(), start=start, observe=ignore if seen is None else seen.append)
 

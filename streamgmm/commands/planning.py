@@ -18,9 +18,11 @@ from streamgmm.components._gaussian import Structure
 from streamgmm.configuration import FitConfiguration
 from streamgmm.executors.serial import Serial
 from streamgmm.executors.threads import Threads
+from streamgmm.exploration import MOST_SURVIVORS, explored_rows
 from streamgmm.initialisers._sample import SAMPLE_ROWS
 from streamgmm.job import describe_source
 from streamgmm.registry import implementation
+from streamgmm.remaining_error import MOST_PARAMETERS, TILE
 from streamgmm.sources._row_cache import BYTES_KEPT
 from streamgmm.sources.base import AbstractSource
 
@@ -30,6 +32,7 @@ from streamgmm.sources.base import AbstractSource
 PROCESS_BYTES = 370_000_000
 WORKER_BYTES = 350_000_000
 DRIVER_BYTES = 450_000_000
+INFORMATION_COPIES, INFORMATION_TILES = 8, 6  # matrices of p x p, tiles of scores on each of a few threads
 SAMPLE_COPIES = 6  # rows as drawn, joined, standardised, and what k-means makes of them
 EXP_AND_SUMS = 35  # floating-point operations of a row and component that do not depend on d
 
@@ -50,9 +53,10 @@ class Shapes:
     block_rows: int
     d: int
     k: int
-    n_init: int
+    contenders: int
     n_blocks: int
     structure: Structure
+    explores: bool = False
 
 
 def plan(
@@ -82,7 +86,7 @@ def plan(
         "blocks_in_memory": window.blocks,
         "memory_per_worker": memory,
         "memory_of_driver": None if where.name != "dask_distributed" else _memory_of_driver(shapes),
-        "flops_per_pass": rows * shapes.k * shapes.n_init * flops_per_row(shapes.structure, shapes.d) if source.n_rows else None,
+        "flops_per_pass": rows * shapes.k * shapes.contenders * flops_per_row(shapes.structure, shapes.d) if source.n_rows else None,
         "bytes_read_per_pass": source.nbytes,
         "remarks": _remarks(source),
     }
@@ -91,7 +95,13 @@ def plan(
 def _shapes(source: AbstractSource, configuration: FitConfiguration) -> Shapes:
     family = implementation("components", f"gaussian_{configuration.covariance_type}")
     return Shapes(
-        source.block_rows, source.n_features, configuration.n_components, configuration.n_init, source.n_blocks or 1, family.structure
+        source.block_rows,
+        source.n_features,
+        configuration.n_components,
+        MOST_SURVIVORS if configuration.explores else configuration.n_init,
+        source.n_blocks or 1,
+        family.structure,
+        configuration.explores,
     )
 
 
@@ -141,11 +151,17 @@ def _statistics(shapes: Shapes, blocks: int) -> int:
     k, d = shapes.k, shapes.d
     numbers = k + 2 * k * d + math.prod(shapes.structure.second_shape(k, d))
     levels = math.ceil(math.log2(max(shapes.n_blocks, 2))) + 1
-    return 8 * numbers * shapes.n_init * (blocks + levels)
+    return 8 * numbers * shapes.contenders * (blocks + levels)
 
 
 def _sample(shapes: Shapes) -> int:
-    return SAMPLE_COPIES * SAMPLE_ROWS * 8 * (shapes.d + 1)
+    """The sample that starts are made from; where it is explored, as much of it as there are rows, and what Newton's step takes."""
+    if not shapes.explores:
+        return SAMPLE_COPIES * SAMPLE_ROWS * 8 * (shapes.d + 1)
+    rows = explored_rows(shapes.structure, shapes.k, shapes.d)
+    p = shapes.k * (1 + shapes.d) + math.prod(shapes.structure.second_shape(shapes.k, shapes.d))
+    matrices = INFORMATION_COPIES * p**2 if p <= MOST_PARAMETERS else 0
+    return 8 * (SAMPLE_COPIES * rows * (shapes.d + 1) + matrices + INFORMATION_TILES * TILE)
 
 
 def flops_per_row(structure: Structure, d: int) -> int:
