@@ -79,7 +79,7 @@ PARAMETERS = (
     Parameter(
         "on_damage", ("--on-damage",), str, "raise|retry|skip", "raise", "A block that cannot be read: stop, try again, or leave it out."
     ),
-    Parameter("schedule", ("--schedule",), str, "full_batch", "full_batch", "When to maximise."),
+    Parameter("schedule", ("--schedule",), str, "auto|anderson|full_batch|stepwise|incremental", "full_batch", "When to maximise."),
     Parameter("max_iter", ("--max-iter",), int, "N", "100", "Passes over the table, at most."),
     Parameter("tol", ("--tol",), float, "X", "0.001", "Converged when the mean log-likelihood per row changes by less."),
     Parameter("deadline", ("--deadline",), str, "TIME", "", "Stop and save after this time (90s, 10min, 2h)."),

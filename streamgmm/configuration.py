@@ -42,7 +42,7 @@ class FitConfiguration(BaseModel):
     weight_model: Literal["free", "fixed"] = "free"
     assignment: Literal["soft", "hard"] = "soft"
     arithmetic: Literal["float64", "float32"] = "float64"
-    schedule: Literal["full_batch"] = "full_batch"
+    schedule: Literal["auto", "anderson", "full_batch", "stepwise", "incremental"] = "full_batch"
     init: Init = "kmeans"
     n_init: Count = 1
     max_iter: Count = 100

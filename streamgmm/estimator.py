@@ -90,8 +90,10 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         More than 0 writes lines to standard error: every `verbose_interval`-th pass, and everything unusual.
     verbose_interval : int, default=10
         See `verbose`.
-    schedule : {'full_batch'}, default='full_batch'
-        When to maximise: after each pass over all rows.
+    schedule : {'full_batch', 'anderson', 'auto', 'stepwise', 'incremental'}, default='full_batch'
+        When to maximise: after each pass over all rows ('full_batch'), with extrapolated steps ('anderson'), and ended by what is left of
+        the error ('auto'); after batches of blocks with steps that shrink ('stepwise'), or after groups of blocks whose statistics are
+        kept ('incremental').
     weight_model : {'free', 'fixed'}, default='free'
         Mixing proportions are fitted, or stay at `weights_init` (equal where not given).
     assignment : {'soft', 'hard'}, default='soft'

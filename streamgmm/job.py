@@ -185,7 +185,7 @@ class Job:
         if commit is None:
             return self.first_state()
         state = reopened(commit.state, self.configuration)
-        begun = "" if state.progress is None else f", of the next one {sum(part.rows for _, part in state.progress.done):,} rows are done"
+        begun = f", of the next one {state.rows_begun:,} rows are done" if state.progress is not None or state.step else ""
         how = "is complete" if state.outcome else f"goes on after pass {state.passes}{begun}"
         self.observe(Event("start", f"the run in {run.place} {how}", {"passes": state.passes, "commit": commit.number}))
         return state
@@ -193,7 +193,7 @@ class Job:
     def _loop(self, state: FitState, run: Run | None) -> FitResult:
         c = self.configuration
         schedule = implementation("schedules", c.schedule)()
-        problem = FitProblem(self.guarded, schedule, c.regularisation(), c.stopping(), c.assignment == "hard", c.arithmetic)
+        problem = FitProblem(self.guarded, schedule, c.regularisation(), c.stopping(), c.assignment == "hard", c.arithmetic, seed=c.seed)
         saver = None if run is None else Saver(run, c.checkpoint_every, self.observe, self.clock)
         caller = Caller(self.observe, self.stop_requested, None if saver is None else saver.due, self.clock)
         return run_fit(problem, state, self.executor, caller, saver)
