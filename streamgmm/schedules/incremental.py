@@ -1,7 +1,8 @@
 """Incremental EM: statistics of every group of blocks are kept, and a step is made after each group (Neal & Hinton 1998). Floor 4.
 
 The M-step sees the sum over all groups, each with the responsibilities of its last visit: free energy never falls. The sum is taken
-anew every time, in the order of the groups, so that nothing drifts. Until all groups were seen there is no step: the first pass is one step of EM.
+anew every time, in the order of the groups, so that nothing drifts. Until all groups were seen there is no step: the first pass is one
+step of EM.
 """
 
 __all__ = ["Incremental"]
