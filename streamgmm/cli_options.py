@@ -80,7 +80,12 @@ PARAMETERS = (
         "on_damage", ("--on-damage",), str, "raise|retry|skip", "raise", "A block that cannot be read: stop, try again, or leave it out."
     ),
     Parameter(
-        "schedule", ("--schedule",), str, "auto|full_batch|anderson", "auto", "auto: explore a sample in memory, then few exact passes."
+        "schedule",
+        ("--schedule",),
+        str,
+        "auto|full_batch|anderson|stepwise|incremental",
+        "auto",
+        "auto: explore a sample in memory, then few exact passes.",
     ),
     Parameter("max_iter", ("--max-iter",), int, "N", "30 with auto, else 100", "Passes over the table, at most."),
     Parameter(

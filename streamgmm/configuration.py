@@ -45,7 +45,7 @@ class FitConfiguration(BaseModel):
     weight_model: Literal["free", "fixed"] = "free"
     assignment: Literal["soft", "hard"] = "soft"
     arithmetic: Literal["float64", "float32"] = "float64"
-    schedule: Literal["auto", "full_batch", "anderson"] = "auto"
+    schedule: Literal["auto", "full_batch", "anderson", "stepwise", "incremental"] = "auto"
     init: Init = "kmeans"
     n_init: Count = 1
     max_iter: Count | None = None
@@ -85,12 +85,13 @@ class FitConfiguration(BaseModel):
     @property
     def explores(self) -> bool:
         """Whether the fit begins on a sample in memory."""
-        return self.schedule == "auto" and not self.plain
+        return self.schedule_name == "auto"
 
     @property
-    def plain(self) -> bool:
-        """Whether every pass is a plain EM step: hard assignments have no likelihood that extrapolated steps could rise on."""
-        return self.schedule == "full_batch" or self.assignment == "hard"
+    def schedule_name(self) -> str:
+        """The schedule that is used: hard assignments have no likelihood that extrapolated steps could rise on."""
+        extrapolates = self.schedule in ("auto", "anderson")
+        return "full_batch" if extrapolates and self.assignment == "hard" else self.schedule
 
 
 def fresh_seed() -> int:

@@ -90,10 +90,11 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         More than 0 writes lines to standard error: every `verbose_interval`-th pass, and everything unusual.
     verbose_interval : int, default=10
         See `verbose`.
-    schedule : {'full_batch', 'auto', 'anderson'}, default='full_batch'
+    schedule : {'full_batch', 'auto', 'anderson', 'stepwise', 'incremental'}, default='full_batch'
         'full_batch': one EM step a pass, scikit-learn's. 'anderson': the same steps, extrapolated: fewer passes. 'auto': at least ten
-        starts explored on a sample in memory, then few accelerated passes over all rows; `tol` then bounds the mean square of the
-        remaining error in units of standard errors, and `max_iter` the passes over all rows.
+        starts explored on a sample in memory, then few exact passes with Newton's steps; `tol` then bounds the mean square of the
+        remaining error in units of standard errors, and `max_iter` the passes over all rows. 'stepwise': a step after every batch of
+        blocks, with steps that shrink. 'incremental': a step after every group of blocks, whose statistics are kept.
     weight_model : {'free', 'fixed'}, default='free'
         Mixing proportions are fitted, or stay at `weights_init` (equal where not given).
     assignment : {'soft', 'hard'}, default='soft'

@@ -1,8 +1,8 @@
 """The loop: the only one in the package, a generator of FitStates. Floor 6.
 
-Each round reads every block once for all contenders, merges their statistics in the fixed tree, lets the schedule maximise, and
-yields the new state; inside a round, states with what is done of it, where the caller asks for them. What to do with a state (commit
-it, show it, stop) is the caller's business and the stopping rule's.
+Each round reads blocks (all of them, or those that the schedule chooses) once for all contenders, merges their statistics in the fixed
+tree, lets the schedule maximise, and yields the new state; inside a round, states with what is done of it, where the caller asks for
+them. What to do with a state (commit it, show it, stop) is the caller's business and the stopping rule's.
 """
 
 __all__ = ["FitResult", "fit_states", "result_of", "run_fit", "start_state"]
@@ -22,9 +22,11 @@ from streamgmm.initialisers._sample import Sample, draw_sample
 from streamgmm.initialisers.base import AbstractInitialiser
 from streamgmm.mixture import Mixture
 from streamgmm.passes import Caller, FitProblem, Observer, Stop, changed_rows, one_pass
-from streamgmm.schedules.base import AbstractSchedule, Look
+from streamgmm.regularisation import Regularisation
+from streamgmm.rounds import Turn, added, turn_of
+from streamgmm.schedules.base import AbstractSchedule, Look, Step
 from streamgmm.sources.base import AbstractSource
-from streamgmm.state import Contender, FitState, Outcome
+from streamgmm.state import Contender, FitState, Outcome, Tally
 
 REPAIRS_A_COMPONENT = 3  # a component that falls again after so many reseeds is left to the floor
 SAME_MEAN, ROUNDING = 1e-9, 1e-13  # of a column's deviation, and of its mean: what the order of additions can do is far less
@@ -79,21 +81,24 @@ def sample_for_starts(source: AbstractSource, seed: int) -> Sample:
 
 
 def fit_states(problem: FitProblem, state: FitState, executor: AbstractExecutor, caller: Caller | None = None) -> Iterator[FitState]:
-    """States after each pass until the stopping rule gives an outcome, and within passes where the caller asks for them.
+    """States after each round until the stopping rule gives an outcome, and within passes where the caller asks for them.
 
-    A pass that is interrupted yields what is done of it; going on from there gives the same bits as if nothing had happened.
+    A round that is interrupted yields what is done of it; going on from there gives the same bits as if nothing had happened. Rows that
+    can be read only once end with their first pass.
     """
     _refuse_second_look(problem)
     caller = caller or Caller()
-    began = caller.clock()
+    began = pass_began = caller.clock()
     while state.outcome is None:
+        turn = turn_of(problem, state)
+        pass_began = pass_began if state.step else caller.clock()
         try:
-            partial = yield from one_pass(problem, state, executor, caller, began)
+            partial = yield from one_pass(turn.problem, state, executor, caller, began, pass_began)
         except Stop as stop:
             state = replace(state, outcome=stop.outcome, progress=stop.progress)
         else:
-            state = _advance(problem, state, partial, caller.observe)
-            state = replace(state, outcome=problem.stopping.outcome(state, caller.clock() - began))
+            state = _advance(problem, state, turn, partial, caller.observe)
+            state = replace(state, outcome=_outcome(problem, state, caller, began))
             if state.outcome is None and caller.stop_requested():
                 state = replace(state, outcome=Outcome.INTERRUPTED)
         yield state
@@ -124,6 +129,15 @@ def result_of(schedule: AbstractSchedule, state: FitState, outcome: Outcome) -> 
     return FitResult(schedule.result(best.mixture, best.memory, converged=best.converged), outcome, state)
 
 
+def _outcome(problem: FitProblem, state: FitState, caller: Caller, began: float) -> Outcome | None:
+    """Within a pass, the deadline counts where somebody keeps the state."""
+    if state.step and caller.snapshot_due is None:
+        return None
+    outcome = problem.stopping.outcome(state, caller.clock() - began)
+    over = outcome is None and not state.step and not problem.source.repeatable
+    return Outcome.PASSES_EXHAUSTED if over else outcome
+
+
 def _refuse_second_look(problem: FitProblem) -> None:
     if problem.schedule.needs_second_look and not problem.source.repeatable and problem.stopping.max_iter > 1:
         raise DataError(
@@ -132,18 +146,99 @@ def _refuse_second_look(problem: FitProblem) -> None:
         )
 
 
-def _advance(problem: FitProblem, state: FitState, partial: Partial, observe: Observer) -> FitState:
-    statistics = partial.statistics
-    same_blocks = partial.lost == state.lost
-    columns = _columns_of(problem, state if same_blocks else replace(state, column_means=()), statistics[0])
+def _advance(problem: FitProblem, state: FitState, turn: Turn, partial: Partial | None, observe: Observer) -> FitState:
+    """The state after a round; None: the rows have ended, and with them the pass."""
+    if partial is None:
+        if not state.step:
+            raise DataError("Found array with 0 sample(s) while a minimum of 1 is required: the table has no rows")
+        return _end_pass(problem, state, [None] * len(state.active), {}, observe)
+    columns: dict[str, Any] = {}
+    if turn.is_whole:
+        same_blocks = partial.lost == state.lost
+        columns = _columns_of(problem, state if same_blocks else replace(state, column_means=()), partial.statistics[0])
+    steps = [_stepped(problem, state, turn, *one, observe) for one in zip(state.active, partial.statistics, strict=True)]
+    tally = added(turn, state, partial, [_reseeds(step) for step in steps])
+    state = replace(_with(state, steps), step=state.step + 1, tally=tally, progress=None)
+    return _end_pass(problem, state, [step.converged for step in steps], columns, observe) if state.step == turn.steps else state
+
+
+def _stepped(
+    problem: FitProblem, state: FitState, turn: Turn, contender: Contender, statistics: MixtureStatistics, observe: Observer
+) -> Step:
+    number = state.passes + 1
+    if np.isneginf(statistics.log_likelihood):
+        raise NumericalError(
+            f"start {contender.start}, pass {number}: the log-likelihood is -inf; a row has density zero under every component."
+            " Look for extreme values, or rescale the columns."
+        )
+    kept = contender.memory, contender.log_likelihoods, problem.stopping.tol, problem.sample
+    weight = state.weight if state.passes else (state.tally.weight + statistics.weight) / turn.share
+    regularisation = _regularisation(problem, contender)
+    look = Look(contender.mixture, statistics, regularisation, *kept, state.step, turn.steps, weight)
+    step = problem.schedule.update(look)
+    _tell(problem, contender, step, number, observe)
+    return step
+
+
+def _regularisation(problem: FitProblem, contender: Contender) -> Regularisation:
+    regularisation = problem.regularisation
+    if contender.repairs >= REPAIRS_A_COMPONENT * contender.mixture.n_components and regularisation.on_singular == "reseed":
+        regularisation = replace(regularisation, on_singular="floor")
+    return regularisation
+
+
+def _tell(problem: FitProblem, contender: Contender, step: Step, number: int, observe: Observer) -> None:
+    for repair in step.repairs:
+        observe(_repair_event(repair, contender.start, number, problem.source.feature_names))
+    if step.said:
+        details = {"pass": number, "start": contender.start, "said": step.said}
+        observe(Event("schedule", f"pass {number}, start {contender.start}: {step.said}", details))
+
+
+def _reseeds(step: Step) -> int:
+    return sum(repair.action == "reseed" for repair in step.repairs)
+
+
+def _with(state: FitState, steps: Sequence[Step]) -> FitState:
+    """The state after a step of each active contender."""
     contenders = list(state.contenders)
-    for contender, mine in zip(state.active, statistics, strict=True):
-        contenders[contender.start] = _advance_one(problem, contender, mine, state.passes + 1, observe)
-    first = statistics[0]
-    read: dict[str, Any] = {"rows": first.rows, "skipped": first.skipped, "weight": first.weight, **columns}
-    state = replace(
-        state, contenders=tuple(contenders), passes=state.passes + 1, checksums=partial.checksums, lost=partial.lost, progress=None, **read
-    )
+    for old, step in zip(state.active, steps, strict=True):
+        contenders[old.start] = replace(old, mixture=step.mixture, repairs=old.repairs + _reseeds(step), memory=step.memory)
+    return replace(state, contenders=tuple(contenders))
+
+
+def _end_pass(
+    problem: FitProblem, state: FitState, verdicts: Sequence[bool | None], columns: dict[str, Any], observe: Observer
+) -> FitState:
+    """What the rounds of a pass add up to, and who has converged."""
+    tally, number = state.tally, state.passes + 1
+    if tally.weight <= 0:
+        raise DataError(f"no row takes part: {tally.rows} rows read with total weight {tally.weight:g}, {tally.skipped} left out")
+    steps = [problem.schedule.close(c.mixture, c.memory, _regularisation(problem, c), tally.weight) for c in state.active]
+    for contender, step in zip(state.active, steps, strict=True):
+        _tell(problem, contender, step, number, observe)
+    state = _with(state, steps)
+    reseeds = [before + _reseeds(step) for before, step in zip(tally.reseeds, steps, strict=True)]
+    contenders = list(state.contenders)
+    for contender, total, verdict, acted in zip(state.active, tally.log_likelihoods, verdicts, reseeds, strict=True):
+        value = total / tally.weight
+        if problem.schedule.monotone:
+            _watch_fall(problem, contender, value, number, observe)
+        contenders[contender.start] = _judged(problem, contender, value, verdict, acted)
+    read: dict[str, Any] = {"rows": tally.rows, "skipped": tally.skipped, "weight": tally.weight, **columns}
+    kept: dict[str, Any] = {"checksums": tally.checksums, "lost": tally.lost, "step": 0, "tally": Tally()}
+    state = replace(state, contenders=tuple(contenders), passes=number, **read, **kept)
+    _tell_pass(state, observe)
+    return state
+
+
+def _judged(problem: FitProblem, contender: Contender, value: float, verdict: bool | None, reseeds: int) -> Contender:
+    history = (*contender.log_likelihoods, value)
+    still = len(history) > 1 and abs(history[-1] - history[-2]) < problem.stopping.tol
+    return replace(contender, log_likelihoods=history, converged=(still if verdict is None else verdict) and not reseeds)
+
+
+def _tell_pass(state: FitState, observe: Observer) -> None:
     best = state.best
     details = {"pass": state.passes, "log_likelihood": best.log_likelihood, "rows": state.rows, "skipped": state.skipped}
     change = best.log_likelihoods[-1] - best.log_likelihoods[-2] if len(best.log_likelihoods) > 1 else None
@@ -151,7 +246,6 @@ def _advance(problem: FitProblem, state: FitState, partial: Partial, observe: Ob
     observe(Event("pass", f"pass {state.passes}: log-likelihood {best.log_likelihood:.10g} per row{said}", {**details, "change": change}))
     if state.skipped and state.passes == 1:
         observe(Event("skipped", f"{state.skipped:,} rows are left out", {"rows": state.skipped}))
-    return state
 
 
 def _columns_of(problem: FitProblem, state: FitState, statistics: MixtureStatistics) -> dict[str, tuple[float, ...]]:
@@ -175,38 +269,6 @@ def _columns_of(problem: FitProblem, state: FitState, statistics: MixtureStatist
     if changed:
         raise changed_rows(problem, changed)
     return {"column_means": tuple(float(m) for m in means), "column_deviations": tuple(float(s) for s in deviations)}
-
-
-def _advance_one(problem: FitProblem, contender: Contender, statistics: MixtureStatistics, number: int, observe: Observer) -> Contender:
-    regularisation = problem.regularisation
-    if contender.repairs >= REPAIRS_A_COMPONENT * contender.mixture.n_components and regularisation.on_singular == "reseed":
-        regularisation = replace(regularisation, on_singular="floor")
-    if np.isneginf(statistics.log_likelihood):
-        raise NumericalError(
-            f"start {contender.start}, pass {number}: the log-likelihood is -inf; a row has density zero under every component."
-            " Look for extreme values, or rescale the columns."
-        )
-    kept = contender.memory, contender.log_likelihoods, problem.stopping.tol, problem.sample
-    step = problem.schedule.update(Look(contender.mixture, statistics, regularisation, *kept))
-    value = statistics.mean_log_likelihood
-    for repair in step.repairs:
-        observe(_repair_event(repair, contender.start, number, problem.source.feature_names))
-    if problem.schedule.monotone:
-        _watch_fall(problem, contender, value, number, observe)
-    if step.said:
-        details = {"pass": number, "start": contender.start, "said": step.said}
-        observe(Event("schedule", f"pass {number}, start {contender.start}: {step.said}", details))
-    history = (*contender.log_likelihoods, value)
-    still = len(history) > 1 and abs(history[-1] - history[-2]) < problem.stopping.tol
-    acted = sum(repair.action == "reseed" for repair in step.repairs)
-    return replace(
-        contender,
-        mixture=step.mixture,
-        log_likelihoods=history,
-        converged=(still if step.converged is None else step.converged) and not acted,
-        repairs=contender.repairs + acted,
-        memory=step.memory,
-    )
 
 
 def _watch_fall(problem: FitProblem, contender: Contender, value: float, number: int, observe: Observer) -> None:

@@ -75,7 +75,7 @@ class Job:
     @property
     def schedule(self) -> AbstractSchedule:
         """The configuration's schedule; plain EM in place of accelerated passes where there is no likelihood to rise on."""
-        made: AbstractSchedule = implementation("schedules", "full_batch" if self.configuration.plain else self.configuration.schedule)()
+        made: AbstractSchedule = implementation("schedules", self.configuration.schedule_name)()
         return made
 
     @cached_property
@@ -213,7 +213,7 @@ class Job:
         if commit is None:
             return self.first_state()
         state = reopened(commit.state, self.configuration)
-        begun = "" if state.progress is None else f", of the next one {sum(part.rows for _, part in state.progress.done):,} rows are done"
+        begun = f", of the next one {state.rows_begun:,} rows are done" if state.progress is not None or state.step else ""
         how = "is complete" if state.outcome else f"goes on after pass {state.passes}{begun}"
         self.observe(Event("start", f"the run in {run.place} {how}", {"passes": state.passes, "commit": commit.number}))
         return state
@@ -225,7 +225,7 @@ class Job:
             with nothing_to_save(self.stop_requested, EXIT_STOPPED):
                 sample = Block(0, 0, self.sample.x, self.sample.weight)
         problem = FitProblem(
-            self.guarded, self.schedule, c.regularisation(), c.stopping(), c.assignment == "hard", c.arithmetic, sample=sample
+            self.guarded, self.schedule, c.regularisation(), c.stopping(), c.assignment == "hard", c.arithmetic, sample=sample, seed=c.seed
         )
         saver = None if run is None else Saver(run, c.checkpoint_every, self.observe, self.clock)
         caller = Caller(self.observe, self.stop_requested, None if saver is None else saver.due, self.clock)

@@ -6,7 +6,7 @@ span is an error: then nobody knows which of the two is right.
 
 __all__ = ["Ledger"]
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -19,10 +19,13 @@ class Ledger:
     """The spans of one pass that are done, and their sum in the fixed tree.
 
     stamp: what partials of this pass carry. n_blocks: of the source, None where nobody knows. done: what an earlier ledger held.
+    number: what messages call a block.
     """
 
-    def __init__(self, stamp: str, n_blocks: int | None, done: Iterable[tuple[Span, Partial]] = ()) -> None:
-        self.stamp, self._n_blocks = stamp, n_blocks
+    def __init__(
+        self, stamp: str, n_blocks: int | None, done: Iterable[tuple[Span, Partial]] = (), number: Callable[[int], int] = int
+    ) -> None:
+        self.stamp, self._n_blocks, self._number = stamp, n_blocks, number
         self._tree: TreeReducer[Partial] = TreeReducer(merge_partials, done)
         self._digests: dict[Span, int] = {}
         self._counted = np.zeros(n_blocks or 0, bool)
@@ -77,7 +80,9 @@ class Ledger:
         """The sum over all blocks, None where there are none. Raises NumericalError where a block is missing."""
         if not self._counted.all():
             missing = int(np.argmin(self._counted))
-            raise NumericalError(f"{self._counted.sum()} of {len(self._counted)} blocks were delivered; block {missing} was not")
+            raise NumericalError(
+                f"{self._counted.sum()} of {len(self._counted)} blocks were delivered; block {self._number(missing)} was not"
+            )
         return self._tree.result()
 
     def _blocks(self, span: Span) -> slice:
@@ -85,4 +90,5 @@ class Ledger:
 
     def _named(self, span: Span) -> str:
         last = span.last(self._n_blocks or span.first + 1)
-        return f"block {span.first}" if last == span.first + 1 else f"the span of blocks {span.first} to {last - 1}"
+        first, end = self._number(span.first), self._number(last - 1)
+        return f"block {first}" if last == span.first + 1 else f"the span of blocks {first} to {end}"

@@ -16,7 +16,7 @@ import numpy as np
 from streamgmm.block import Block
 from streamgmm.checksums import checksum
 from streamgmm.em import LostBlock, Partial, e_step, merge_partials
-from streamgmm.errors import CheckpointError, DataChangedError, DataError, NondeterminismError, StreamGMMError
+from streamgmm.errors import CheckpointError, DataChangedError, NondeterminismError, StreamGMMError
 from streamgmm.events import Event, ignore
 from streamgmm.executors.base import AbstractExecutor, never
 from streamgmm.ledger import Ledger
@@ -35,7 +35,7 @@ Observer = Callable[[Event], None]
 class FitProblem:
     """What is fitted to what, and how: all that the loop needs besides where to start and where to run.
 
-    sample: rows in memory with the weight that each stands for, for schedules that ask them.
+    sample: rows in memory with the weight that each stands for, for schedules that ask them. seed: of the order in which schedules read.
     """
 
     source: AbstractSource
@@ -45,6 +45,7 @@ class FitProblem:
     hard: bool = False
     arithmetic: str = "float64"
     sample: Block | None = None
+    seed: int = 0
 
     @property
     def single(self) -> bool:
@@ -94,12 +95,16 @@ class Stop(Exception):
 
 
 def one_pass(
-    problem: FitProblem, state: FitState, executor: AbstractExecutor, caller: Caller, began: float
-) -> Generator[FitState, None, Partial]:
-    """The sum over all blocks; yields states with what is done. Raises Stop where the caller, or the deadline, ends it before."""
+    problem: FitProblem, state: FitState, executor: AbstractExecutor, caller: Caller, began: float, pass_began: float | None = None
+) -> Generator[FitState, None, Partial | None]:
+    """The sum over all blocks, None where there are none; yields states with what is done.
+
+    Raises Stop where the caller, or the deadline, ends it before. pass_began: where this is a round within a pass that began before.
+    """
     function = _block_statistics(problem, state)
-    ledger = Ledger(function.stamp, problem.source.n_blocks, _done_before(problem, state, function.stamp, caller.observe))
-    pass_began, missing = caller.clock(), ledger.missing
+    done = _done_before(problem, state, function.stamp, caller.observe)
+    ledger = Ledger(function.stamp, problem.source.n_blocks, done, problem.source.number)
+    pass_began, missing = caller.clock() if pass_began is None else pass_began, ledger.missing
     while True:
         try:
             yield from _round(problem, state, executor, caller, (began, pass_began), function, ledger)
@@ -112,8 +117,6 @@ def one_pass(
         missing = ledger.missing
     total = ledger.total()
     problem.source.refuse_changes()
-    if total is None:
-        raise DataError("Found array with 0 sample(s) while a minimum of 1 is required: the table has no rows")
     return total
 
 
@@ -157,7 +160,8 @@ def _say_retries(problem: FitProblem, observe: Observer, said: int) -> int:
 
 def _block_statistics(problem: FitProblem, state: FitState) -> BlockStatistics:
     mixtures = tuple(c.mixture for c in state.active)
-    stamp = hashlib.sha256(f"{state.passes} {problem.source.block_rows} {problem.hard} {problem.arithmetic}".encode())
+    number = f"{state.passes}" if problem.source.whole is problem.source else f"{state.passes}.{state.step}"
+    stamp = hashlib.sha256(f"{number} {problem.source.block_rows} {problem.hard} {problem.arithmetic}".encode())
     for contender in state.active:
         stamp.update(f"{contender.start}".encode())
         for value in contender.mixture.to_arrays().values():
@@ -174,11 +178,12 @@ def _done_before(problem: FitProblem, state: FitState, stamp: str, observe: Obse
         observe(Event("warning", "the part of a pass that was saved belongs to other parameters: the pass begins anew"))
         return ()
     n_blocks = problem.source.n_blocks
+    table = "this table" if problem.source.whole is problem.source else "this round"
     for span, partial in state.progress.done:
         blocks = None if n_blocks is None else span.last(n_blocks) - span.first
         if blocks is None or blocks <= 0 or len(partial.checksums) not in (0, blocks):
             raise CheckpointError(
-                f"the saved part of pass {state.passes + 1} counts blocks from {span.first} on, which this table of {n_blocks} blocks does"
+                f"the saved part of pass {state.passes + 1} counts blocks from {span.first} on, which {table} of {n_blocks} blocks does"
                 " not have; use the commit before, or a new run folder"
             )
     return state.progress.done
@@ -193,19 +198,20 @@ def _account(problem: FitProblem, state: FitState, ledger: Ledger, observe: Obse
         if lost.block not in known:
             message = f"block {lost.block} is left out with its {lost.rows:,} rows: {lost.reason}"
             observe(Event("skipped", message, {"block": lost.block, "rows": lost.rows, "reason": lost.reason}))
-    expected = state.checksums[span.first : span.first + len(partial.checksums)]
-    if len(expected) != len(partial.checksums):
+    numbers = [problem.source.number(span.first + i) for i in range(len(partial.checksums))]
+    if not numbers or max(numbers) >= len(state.checksums):
         return
+    expected = state.checksums[numbers]
     differ = expected != partial.checksums
     if not differ.any():
         return
     left_out = {one.block for one in partial.lost}
-    for number in map(int, np.flatnonzero(differ)):
-        differ[number] = span.first + number not in known and span.first + number not in left_out
+    for at in map(int, np.flatnonzero(differ)):
+        differ[at] = numbers[at] not in known and numbers[at] not in left_out
     if not differ.any():
         return
     at = int(np.argmax(differ))
-    found = f"block {span.first + at} had checksum {expected[at]:08x} in the pass before and has {partial.checksums[at]:08x} now"
+    found = f"block {numbers[at]} had checksum {expected[at]:08x} in the pass before and has {partial.checksums[at]:08x} now"
     raise changed_rows(problem, found)
 
 
@@ -217,8 +223,8 @@ def changed_rows(problem: FitProblem, found: str) -> Exception:
 
 
 def _reading(problem: FitProblem, state: FitState, ledger: Ledger, seconds: float) -> Event:
-    rows, number = ledger.rows, state.passes + 1
-    details = {"pass": number, "rows": rows, "of": problem.source.n_rows, "seconds": seconds}
+    rows, number = state.tally.rows + state.tally.skipped + ledger.rows, state.passes + 1
+    details = {"pass": number, "rows": rows, "of": problem.source.whole.n_rows, "seconds": seconds}
     return Event("reading", f"pass {number}: {rows:,} rows", details)
 
 

@@ -70,7 +70,7 @@ class Saver:
             self._observe(Event("warning", f"not saved, the fit goes on: {error}", {"pass": state.passes}))
         else:
             self._saved = self._clock()
-            where = f"pass {state.passes}" if state.progress is None else f"a part of pass {state.passes + 1}"
+            where = f"pass {state.passes}" if state.progress is None and not state.step else f"a part of pass {state.passes + 1}"
             self._observe(Event("commit", f"{where} is saved in commit {commit.number}", {"pass": state.passes, "commit": commit.number}))
         self._tried = self._clock()
         self._cost = self._tried - now

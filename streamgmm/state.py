@@ -4,7 +4,7 @@ States are frozen; the loop makes a new one after each pass. `to_record` and `fr
 strict JSON and back, bit for bit.
 """
 
-__all__ = ["Contender", "FitState", "Outcome", "Progress"]
+__all__ = ["Contender", "FitState", "Outcome", "Progress", "Tally"]
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -73,8 +73,24 @@ NO_CHECKSUMS: npt.NDArray[np.uint32] = np.empty(0, np.uint32)
 
 
 @dataclass(frozen=True, eq=False)
+class Tally:
+    """Sums over the rounds that were made of a pass; log_likelihoods and reseeds: one for each active contender.
+
+    checksums: of all blocks of the table, 0 for those that are still to come; none where nobody takes them.
+    """
+
+    rows: int = 0
+    skipped: int = 0
+    weight: float = 0.0
+    log_likelihoods: tuple[float, ...] = ()
+    reseeds: tuple[int, ...] = ()
+    checksums: npt.NDArray[np.uint32] = field(default_factory=lambda: NO_CHECKSUMS)
+    lost: tuple[LostBlock, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
 class FitState:
-    """After `passes` passes, and perhaps a part of the next one.
+    """After `passes` passes and `step` rounds of the next one, of which `tally` holds the sums, and perhaps a part of the next round.
 
     rows, skipped, weight, column_means, column_deviations, checksums (one for each block), lost (blocks left out because they could not
     be read): of the last pass.
@@ -91,6 +107,14 @@ class FitState:
     checksums: npt.NDArray[np.uint32] = field(default_factory=lambda: NO_CHECKSUMS)
     lost: tuple[LostBlock, ...] = ()
     progress: Progress | None = None
+    step: int = 0
+    tally: Tally = Tally()
+
+    @property
+    def rows_begun(self) -> int:
+        """Rows that were read of the pass that runs."""
+        done = () if self.progress is None else self.progress.done
+        return self.tally.rows + self.tally.skipped + sum(part.rows for _, part in done)
 
     @cached_property
     def lost_blocks(self) -> frozenset[int]:
@@ -121,7 +145,12 @@ class FitState:
         for name in ("column_means", "column_deviations"):
             arrays[name] = np.array(getattr(self, name), np.float64)
         arrays["checksums"] = self.checksums.astype(np.float64)
+        rounds: dict[str, Any] = {}
+        if self.step:
+            arrays |= {"tally_checksums": self.tally.checksums.astype(np.float64)}
+            rounds = {"step": self.step, "tally": _describe_tally(self.tally)}
         return arrays | _arrays_of(self.progress), {
+            **rounds,
             "passes": self.passes,
             "rows": self.rows,
             "skipped": self.skipped,
@@ -143,6 +172,8 @@ class FitState:
             checksums = arrays["checksums"].astype(np.uint32) if "checksums" in arrays else NO_CHECKSUMS
             lost = _lost(record.get("lost") or {})
             state = cls(contenders, *numbers, outcome, columns[0], columns[1], checksums, lost)
+            if record.get("step"):
+                state = replace(state, step=int(record["step"]), tally=_tally(record["tally"], arrays, len(state.active)))
             described = record.get("progress")
             return state if described is None else replace(state, progress=_progress(described, arrays, state.active))
         except (AttributeError, IndexError, KeyError, TypeError, ValueError, ArithmeticError) as error:
@@ -157,6 +188,26 @@ def _describe(contender: Contender) -> dict[str, Any]:
         "converged": contender.converged,
         "repairs": contender.repairs,
     }
+
+
+def _describe_tally(tally: Tally) -> dict[str, Any]:
+    numbers = {name: getattr(tally, name) for name in ("rows", "skipped", "weight")}
+    return {
+        **numbers,
+        "log_likelihoods": list(tally.log_likelihoods),
+        "reseeds": list(tally.reseeds),
+        "lost": _describe_lost(tally.lost),
+    }
+
+
+def _tally(described: Mapping[str, Any], arrays: Mapping[str, FloatArray], n_active: int) -> Tally:
+    """Inverse. Raises ValueError where it is not of so many contenders."""
+    likelihoods = tuple(float(value) for value in described["log_likelihoods"])
+    reseeds = tuple(int(value) for value in described["reseeds"])
+    if not len(likelihoods) == len(reseeds) == n_active:
+        raise ValueError(f"the rounds of a pass were made for {len(likelihoods)} contenders, {n_active} are active")
+    numbers = (int(described["rows"]), int(described["skipped"]), float(described["weight"]))
+    return Tally(*numbers, likelihoods, reseeds, arrays["tally_checksums"].astype(np.uint32), _lost(described["lost"]))
 
 
 def _describe_progress(progress: Progress) -> dict[str, Any]:

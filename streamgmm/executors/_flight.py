@@ -269,6 +269,8 @@ class Flight:
 
     def _named(self, span: Span) -> str:
         first, last = span.first, span.last(self._source.n_blocks or 0) - 1
+        if self._source.whole is not self._source:
+            return f"block {', '.join(str(self._source.number(index)) for index in range(first, last + 1))}"
         blocks = f"block {first}" if first == last else f"blocks {first} to {last}"
         if self._source.n_rows is None:
             return blocks

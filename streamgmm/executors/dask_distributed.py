@@ -142,6 +142,7 @@ class DaskDistributed(AbstractExecutor):
         self._refuse_fork()
         self._watch.begin()
         yield from self._until(lambda: bool(self._watch.threads))
+        source = source.whole
         for check in range(CHECKS if source is not self._looked_over else 0):
             before = set(self._watch.threads)
             call = in_background(_worker_checks.refuse_unfit_cluster, self, source)

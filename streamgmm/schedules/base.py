@@ -4,12 +4,15 @@ A schedule is a pure function of what a look at rows has given: what it wants to
 a fit that was killed goes on with the same bits.
 """
 
-__all__ = ["AbstractSchedule", "Look", "Step"]
+__all__ = ["AbstractSchedule", "Batches", "Look", "Step"]
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
 
 from streamgmm.arrays import FloatArray
 from streamgmm.block import Block
@@ -17,13 +20,16 @@ from streamgmm.em import MixtureStatistics, Repair
 from streamgmm.mixture import Mixture
 from streamgmm.regularisation import Regularisation
 
+Batches = Sequence[npt.NDArray[np.intp]]
+
 
 @dataclass(frozen=True, eq=False)
 class Look:
     """What one look at rows has given for one mixture.
 
     mixture: the one that the statistics are taken about. memory: what the schedule has kept. tol: when to stop, in the schedule's own
-    measure. sample: rows of the table with the weight that each stands for, where the fit holds one.
+    measure. sample: rows of the table with the weight that each stands for, where the fit holds one. step: rounds of this pass that were
+    made before. steps: rounds of this pass in all, None where nobody knows. weight: of all rows of the table, as far as one knows.
     """
 
     mixture: Mixture
@@ -33,6 +39,9 @@ class Look:
     log_likelihoods: tuple[float, ...] = ()
     tol: float = 0.0
     sample: Block | None = None
+    step: int = 0
+    steps: int | None = 1
+    weight: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,3 +74,13 @@ class AbstractSchedule(ABC):
         """The mixture that a fit ends with: of the next look and what is kept, the one that is known to be good."""
         del memory, converged
         return mixture
+
+    def batches(self, n_blocks: int, number: int, seed: int) -> Batches | None:
+        """The rounds of pass `number` (from 0): which blocks each looks at, in all of them every block once. None: one round over all."""
+        del n_blocks, number, seed
+        return None
+
+    def close(self, mixture: Mixture, memory: Mapping[str, FloatArray], regularisation: Regularisation, weight: float) -> Step:
+        """What the end of a pass makes of what its last round has left. weight: of all rows of the table."""
+        del regularisation, weight
+        return Step(mixture, memory=memory)

@@ -135,6 +135,15 @@ class AbstractSource(ABC):
         """Global number of the first row of a block (0 where a block is a partition)."""
         return index * self.block_rows
 
+    def number(self, index: int) -> int:
+        """Number of a block in the whole table: what messages and records call it."""
+        return index
+
+    @property
+    def whole(self) -> "AbstractSource":
+        """The source of the whole table, where this one holds a choice of its blocks."""
+        return self
+
     # ---- what all sources share --------------------------------------------------------------------------------------
 
     @property
@@ -168,7 +177,7 @@ class AbstractSource(ABC):
             return self.lost(index, error)
         return as_block(
             rows,
-            index=index,
+            index=self.number(index),
             start=self.start(index),
             feature_names=self.feature_names,
             missing=self.missing,
@@ -276,7 +285,9 @@ class AbstractSource(ABC):
         try:
             return self.sample_weight.load(index)
         except EndOfSource as error:
-            raise DataError(f"sample_weight ends before block {index}, the rows do not; one weight per row is needed") from error
+            raise DataError(
+                f"sample_weight ends before block {self.number(index)}, the rows do not; one weight per row is needed"
+            ) from error
 
     def _refuse_more_weights(self, index: int) -> None:
         if self.sample_weight is None or self.sample_weight.n_blocks is not None:
@@ -285,7 +296,7 @@ class AbstractSource(ABC):
             self.sample_weight.load(index)
         except EndOfSource:
             return
-        raise DataError(f"the rows end before block {index}, sample_weight does not; one weight per row is needed")
+        raise DataError(f"the rows end before block {self.number(index)}, sample_weight does not; one weight per row is needed")
 
 
 def _length(source: AbstractSource) -> str:

@@ -154,3 +154,12 @@ def test_the_hash_is_of_names_and_bytes(stores, tmp_path):
     target.write_bytes(raw[:-1] + bytes([raw[-1] ^ 1]))
     assert model_hash(model) != before
     assert len(before) == hashlib.sha256().digest_size * 2
+
+
+@pytest.mark.parametrize("schedule", ["stepwise", "incremental"])
+def test_one_hash_for_rounds_within_a_pass(schedule, stores, client, tmp_path):
+    found = {
+        name: fitted_hash(opened(stores["odd"]), executor, tmp_path / name, schedule=schedule)
+        for name, executor in {"serial": Serial(), "threads": Threads(3), "dask": DaskDistributed(client)}.items()
+    }
+    assert len(set(found.values())) == 1, found
