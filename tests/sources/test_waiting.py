@@ -60,7 +60,11 @@ def test_a_thread_that_hangs_is_never_asked_again_and_its_late_answer_is_nobodys
 
 def test_the_guard_matters_a_hung_thread_that_is_asked_again_hangs_the_next_call(monkeypatch):
     let_go = threading.Event()
-    monkeypatch.setattr(_waiting._Helper, "leave", _waiting._idle.append)
+
+    def asked_again(self):
+        _waiting._idle.append(self)
+
+    monkeypatch.setattr(_waiting._Helper, "leave", asked_again)
     with pytest.raises(NoAnswer):
         within(0.02, lambda: let_go.wait(LONG))
     with pytest.raises(NoAnswer):
