@@ -9,8 +9,9 @@ One column store, three ways to fit it from the same start, in turns A B C A B C
 - saved: both, in a run folder with the default time between commits, and the model written at the end.
 
 What a pass costs is the difference of a long and a short fit, so that start and end cancel. Ratios are taken within a turn; the median
-is shown, by the clock and by processor seconds, which a neighbour on the machine disturbs less. Exits 1 where `saved` takes more than
---limit of `bare` by processor seconds.
+is shown with its standard error, by the clock and by processor seconds, which a neighbour on the machine disturbs less; every second turn
+goes backwards, so that a machine that grows slower weighs on all alike. A difference is seen only where it is more than twice its error:
+take more --repeats where it is not. Exits 1 where `saved` takes more than --limit of `bare` by processor seconds.
 """
 
 __all__ = ["main"]
@@ -20,7 +21,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -49,7 +50,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--components", type=int, nargs="+", default=[16, 64])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--passes", type=int, default=12, help="that the long fit makes more than the short one")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--limit", type=float, default=1.03)
     parser.add_argument("--json", type=Path, help="write everything that was measured")
     return parser.parse_args()
@@ -94,22 +95,33 @@ def turns_of(n_components: int, given: argparse.Namespace, folder: Path) -> list
         return Job(open_source(store, features=names), configuration, executor, start=mixture_of(mixture))
 
     job(2).fit()
-    return [{way: seconds_of_pass(way, job, given.passes, folder) for way in WAYS} for _ in range(given.repeats)]
+    orders = (WAYS, WAYS[::-1])
+    return [{way: seconds_of_pass(way, job, given.passes, folder) for way in orders[turn % 2]} for turn in range(given.repeats)]
 
 
 def summary(turns: list[dict[str, tuple[float, float]]]) -> dict[str, Any]:
-    """Medians over turns."""
-    ratios = {
-        f"{way}_{name}": median(turn[way][which] / turn["bare"][which] for turn in turns)
-        for way in WAYS[1:]
-        for which, name in enumerate(("clock", "processor"))
-    }
-    return {**ratios, "seconds_per_pass": median(turn["bare"][0] for turn in turns), "turns": turns}
+    """Medians over turns, and their standard errors."""
+    found: dict[str, Any] = {"seconds_per_pass": median(turn["bare"][0] for turn in turns), "turns": turns}
+    for way in WAYS[1:]:
+        for which, name in enumerate(("clock", "processor")):
+            ratios = [turn[way][which] / turn["bare"][which] for turn in turns]
+            found[f"{way}_{name}"], found[f"{way}_{name}_error"] = median(ratios), error_of_median(ratios)
+    return found
+
+
+def error_of_median(values: Sequence[float]) -> float:
+    """Standard error of a median, from the median deviation: a turn that a neighbour disturbed does not blow it up. NaN for one value."""
+    if len(values) < 2:
+        return float("nan")
+    middle = median(values)
+    deviation = 1.4826 * median(abs(value - middle) for value in values)  # that of a normal law
+    return float(1.2533 * deviation / np.sqrt(len(values)))
 
 
 def line(n_components: int, found: Mapping[str, Any]) -> list[str]:
     """One row of the table."""
-    shares = [f"{found[f'{way}_{name}'] - 1:+.1%}" for way in WAYS[1:] for name in ("clock", "processor")]
+    names = [f"{way}_{name}" for way in WAYS[1:] for name in ("clock", "processor")]
+    shares = [f"{found[name] - 1:+.1%} ± {found[f'{name}_error']:.1%}" for name in names]
     return [f"{n_components} x {N_FEATURES}", f"{found['seconds_per_pass']:.3f}", *shares]
 
 

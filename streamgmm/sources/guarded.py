@@ -7,9 +7,6 @@ tries (`retry`), or the block is left out and all of its rows counted as skipped
 
 __all__ = ["GuardedSource", "Retry", "guard"]
 
-import queue
-import threading
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -19,6 +16,7 @@ import numpy.typing as npt
 from streamgmm.block import Block
 from streamgmm.errors import ChunkCorruptError, ChunkMissingError, StorageError, StreamGMMError
 from streamgmm.sources._damage_policy import DamagePolicy
+from streamgmm.sources._waiting import NoAnswer, within
 from streamgmm.sources.base import AbstractSource
 from streamgmm.wording import one_line
 
@@ -144,11 +142,12 @@ class GuardedSource(AbstractSource):
         if same.in_memory or same.computed or not same.repeatable:
             return same.load(index)
         try:
-            return _within(self.policy.stall, lambda: same.load(index), index)
-        except _StalledError:
+            return within(self.policy.stall, lambda: same.load(index))
+        except NoAnswer:
             # What it left behind may hold locks of the source's cache for ever: the next try gets a cache of its own.
             self._holder[0] = replace(same)
-            raise
+            said = f"block {index}: the store has not answered within {self.policy.stall:g} s; see to it"
+            raise _StalledError(said) from TimeoutError()
 
 
 class _StalledError(StorageError):
@@ -166,27 +165,6 @@ def guard(source: AbstractSource, policy: DamagePolicy) -> GuardedSource:
         source=source.without_weights(),
         policy=policy,
     )
-
-
-def _within(seconds: float, read: Callable[[], AnyArray], index: int) -> AnyArray:
-    """What `read` gives, in a thread that is left behind where it takes longer."""
-    answers: queue.SimpleQueue[tuple[AnyArray | None, BaseException | None]] = queue.SimpleQueue()
-
-    def answer() -> None:
-        try:
-            answers.put((read(), None))
-        except BaseException as error:  # noqa: BLE001  (it is raised where it is waited for)
-            answers.put((None, error))
-
-    threading.Thread(target=answer, name="streamgmm-guarded-read", daemon=True).start()
-    try:
-        rows, error = answers.get(timeout=seconds)
-    except queue.Empty:
-        raise _StalledError(f"block {index}: the store has not answered within {seconds:g} s; see to it") from TimeoutError()
-    if error is not None:
-        raise error
-    assert rows is not None
-    return rows
 
 
 def _after(error: StreamGMMError, attempts: int, seconds: float) -> StreamGMMError:
