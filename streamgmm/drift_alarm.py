@@ -34,11 +34,13 @@ class Summary(NamedTuple):
 
 
 def summary_of(log_densities: ArrayN, weight: ArrayN) -> Summary:
-    """Of rows with weights (n); NaN where no row has weight."""
+    """Of rows with weights (n); NaN where no row has weight. One row of density zero leaves no error that is known."""
     total = float(weight.sum())
     if total <= 0:
         return Summary(math.nan, math.nan, 0)
     mean = float(np.einsum("i,i->", weight, log_densities)) / total
+    if not math.isfinite(mean):
+        return Summary(mean, math.nan, int(np.count_nonzero(weight)))
     error = math.sqrt(float(np.einsum("i,i->", weight**2, (log_densities - mean) ** 2))) / total
     return Summary(mean, error, int(np.count_nonzero(weight)))
 
@@ -53,7 +55,7 @@ class Cusum:
 
     def after(self, held: Summary, batch: Summary) -> "Cusum":
         """With one batch more; as it is where the two cannot be compared."""
-        if held.rows < FEWEST_HELD or not batch.error > 0:
+        if held.rows < FEWEST_HELD or not batch.error > 0 or not math.isfinite(held.error):
             return self
         difference, off = (held.mean - batch.mean) / batch.error, ALLOWANCE * held.error / batch.error + SLACK
         return Cusum(max(0.0, self.above + difference - off), max(0.0, self.below - difference - off), self.limit)

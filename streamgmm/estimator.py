@@ -43,7 +43,7 @@ from streamgmm.model_file import SavedModel, load_model, save_model
 from streamgmm.observers.base import together
 from streamgmm.observers.json_lines import JsonLines
 from streamgmm.online_step import Online, online_from
-from streamgmm.partial_step import START_PASSES, continued, refuse_other_model, step_over
+from streamgmm.partial_step import START_PASSES, continued, refuse_other_model, step_over, warn_of
 from streamgmm.prediction import Question, answer_now, shaped_like
 from streamgmm.registry import implementation
 from streamgmm.sources import as_source
@@ -296,8 +296,9 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         skipped: int = self.n_skipped_
         with executor_for(self.executor, source) as executor:
             last = seen if isinstance(seen, Online) else online_from(self.mixture_, seen)
-            online, statistics = step_over(last, source, executor, configuration)
+            online, statistics, repairs = step_over(last, source, executor, configuration)
         self._take(continued(self._record, online, statistics), None, False, skipped + statistics.skipped, online)
+        warn_of(repairs, stacklevel=3)
 
     def _fit(self, X: Any, sample_weight: Any, checkpoint: PathLike | None, resume: str, most_passes: int = 0) -> FitResult:
         if resume not in RESUMES:

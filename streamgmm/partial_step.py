@@ -3,13 +3,15 @@
 It is NOT the live mixture (live.py), which cuts a stream into batches, holds rows out and watches for drift.
 """
 
-__all__ = ["START_PASSES", "continued", "refuse_other_model", "step_over"]
+__all__ = ["START_PASSES", "continued", "refuse_other_model", "step_over", "warn_of"]
 
+import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 
 from streamgmm.configuration import FitConfiguration
-from streamgmm.em import MixtureStatistics, merge_partials
-from streamgmm.errors import ConfigError, DataError
+from streamgmm.em import MixtureStatistics, Repair, merge_partials
+from streamgmm.errors import ConfigError, DataError, DegenerateFitWarning
 from streamgmm.executors.base import AbstractExecutor
 from streamgmm.mixture import Mixture
 from streamgmm.model_file import SavedModel
@@ -22,14 +24,15 @@ START_PASSES = 10  # over the rows of the first call: those of the calls after i
 
 def step_over(
     online: Online, source: AbstractSource, executor: AbstractExecutor, configuration: FitConfiguration
-) -> tuple[Online, MixtureStatistics]:
-    """After one step over all rows of a source; and their statistics about the mixture before it."""
+) -> tuple[Online, MixtureStatistics, tuple[Repair, ...]]:
+    """After one step over all rows of a source; their statistics about the mixture before it; what was repaired."""
     look = BlockStatistics((online.mixture,), source.block_rows, configuration.assignment == "hard", configuration.arithmetic)
     found = executor.map_reduce(look, merge_partials, source)
     if found is None:
         raise DataError("Found array with 0 sample(s) in the rows of partial_fit while a minimum of 1 is required.")
     statistics = found.statistics[0]
-    return stepped(online, statistics, configuration.regularisation())[0], statistics
+    after, repairs = stepped(online, statistics, configuration.regularisation())
+    return after, statistics, repairs
 
 
 def continued(record: SavedModel, online: Online, statistics: MixtureStatistics) -> SavedModel:
@@ -50,4 +53,17 @@ def refuse_other_model(mixture: Mixture, configuration: FitConfiguration) -> Non
         raise ConfigError(
             f"partial_fit goes on with {k} components of covariance_type {kind!r}, but the parameters now say {wanted} of"
             f" {configuration.covariance_type!r}; set them back, or make a new estimator (clone) for another mixture"
+        )
+
+
+def warn_of(repairs: Sequence[Repair], stacklevel: int) -> None:
+    """One DegenerateFitWarning for all that a step repaired."""
+    if repairs:
+        said = [f"component {one.fault.component} ({one.action}, {one.fault.kind} {one.fault.value:.3g})" for one in repairs[:8]]
+        more = f" and {len(repairs) - 8} more" if len(repairs) > 8 else ""
+        warnings.warn(
+            f"Components were repaired in this step: {', '.join(said)}{more}; -1 is the shared covariance. Give more rows a call, use fewer"
+            " components, or raise reg_covar or variance_floor.",
+            DegenerateFitWarning,
+            stacklevel=stacklevel + 1,
         )

@@ -171,6 +171,9 @@ def test_the_summary_is_that_of_repeated_rows():
     found = summary_of(values, weight)
     assert found == Summary(pytest.approx(7 / 3), pytest.approx(np.std([1, 2, 4]) / math.sqrt(3)), 3)
     assert summary_of(values, np.zeros(4)).rows == 0
+    unknown = summary_of(np.array([-np.inf, 1.0]), np.ones(2))
+    assert math.isnan(unknown.error)
+    assert Cusum(above=3.0).after(unknown._replace(rows=100), found) == Cusum(above=3.0)
 
 
 def test_one_model_compares_both():

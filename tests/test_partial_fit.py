@@ -12,7 +12,7 @@ from sklearn.base import clone
 
 from streamgmm import GaussianMixture, load
 from streamgmm.em import m_step
-from streamgmm.errors import ConfigError, DataError, NumericalError, SchemaError
+from streamgmm.errors import ConfigError, DataError, DegenerateFitWarning, NumericalError, SchemaError
 from streamgmm.online_step import Online, blended, gain_of, implied_moments, online_from, stepped
 from streamgmm.regularisation import Regularisation
 from tests.making import FAMILIES, PLAIN, clustered_rows, em_steps, random_mixture, same_bits, statistics_of, wide_start
@@ -240,6 +240,13 @@ def test_an_iterator_starts_from_given_parameters_only(rng):
     given_start = {"weights_init": [0.5, 0.5], "means_init": [[0, 0], [5, 5]], "precisions_init": [np.eye(2)] * 2}
     made = GaussianMixture(2, **given_start).partial_fit(iter(np.split(x, 5)))
     assert made.n_iter_ == 1
+
+
+def test_a_repair_is_told(rng):
+    made = GaussianMixture(2, random_state=0, variance_floor=0.05, reg_covar=0.0).partial_fit(_rows(rng))
+    for _ in range(2):
+        with pytest.warns(DegenerateFitWarning, match="Components were repaired in this step: component"):
+            made.partial_fit(np.repeat([[0.0, 0.0], [6.0, 6.0]], 3000, axis=0))
 
 
 def test_missing_values_are_counted_over_calls(rng):
