@@ -229,6 +229,8 @@ def test_tables_of_any_kind_give_the_same_bits(rng):
     made = {}
     for name, table in tables.items():
         made[name] = GaussianMixture(2, random_state=0, block_rows=100, executor="threads").partial_fit(x).partial_fit(table)
+    made["serial"] = GaussianMixture(2, random_state=0, block_rows=100, executor="serial").partial_fit(x).partial_fit(new)
+    assert same_bits(made["array"].mixture_, made["serial"].mixture_)
     assert same_bits(made["array"].mixture_, made["lazy"].mixture_)
     assert same_bits(made["array"].mixture_, made["iterator"].mixture_)
 
