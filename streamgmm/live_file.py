@@ -10,6 +10,7 @@ import io
 import json
 import os
 import zipfile
+import zlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import numpy as np
 from streamgmm.arrays import FloatArray
 from streamgmm.commit_file import checked_names, group_members, sealed, zipped
 from streamgmm.drift_alarm import Cusum
-from streamgmm.errors import CheckpointCorruptError, CheckpointError, CheckpointVersionError
+from streamgmm.errors import CheckpointCorruptError, CheckpointError, CheckpointVersionError, SecurityError
 from streamgmm.live_state import LiveSettings, LiveState
 from streamgmm.mixture import Mixture
 from streamgmm.online_step import Online
@@ -29,6 +30,18 @@ from streamgmm.reservoir import Reservoir
 from streamgmm.strict_zarr import MAX_MEMBER_BYTES, read_group, strict_json
 
 FORMAT, FORMAT_VERSION, RECORD = "streamgmm-live", 1, "record.json"
+FAULTS = (  # what reading a zip, a record and arrays of hostile bytes may raise
+    zipfile.BadZipFile,
+    zlib.error,
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
 def save_live(path: Path, state: LiveState) -> None:
@@ -89,9 +102,9 @@ def load_live(path: Path) -> LiveState:
         with zipfile.ZipFile(io.BytesIO(raw)) as archive:
             names = checked_names(archive.infolist())
             return _state(strict_json(archive.read(RECORD), RECORD), read_group(names - {RECORD}, archive.read)[1], path)
-    except (zipfile.BadZipFile, LookupError, TypeError, ValueError, ArithmeticError, NotImplementedError) as error:
-        if isinstance(error, CheckpointError):
-            raise
+    except (CheckpointError, SecurityError):
+        raise
+    except FAULTS as error:
         raise CheckpointCorruptError(f"{path} does not describe a live mixture: {error}") from error
 
 
@@ -111,6 +124,9 @@ def _state(record: Any, arrays: dict[str, FloatArray], path: Path) -> LiveState:
         raise ValueError(f"rows or mixture do not have the {d} columns that are named")
     cusum = Cusum(*(float(record["cusum"][name]) for name in ("above", "below", "limit")))
     counts = [int(record[name]) for name in ("rows", "skipped", "alarms")]
+    numbers = (cusum.above, cusum.below, 0.0 if online is None else online.weight, *counts)
+    if not all(0 <= number < 2**63 for number in numbers) or (weight < 0).any() or (reservoir.weight < 0).any():
+        raise ValueError(f"counts, sums or weights are out of range: {numbers}")
     return LiveState(LiveSettings(**record["settings"]), online, names, reservoir, waiting, weight, cusum, *counts)
 
 

@@ -29,6 +29,11 @@ LIES = (
     (lambda record: record["reservoir"].update(seen=3), CheckpointError),
     (lambda record: record["reservoir"].update(generator=["a", "b", 0, 0]), CheckpointError),
     (lambda record: record.update(cusum=[]), CheckpointError),
+    (lambda record: record.update(rows=2**70), CheckpointError),
+    (lambda record: record.update(rows=-1), CheckpointError),
+    (lambda record: record["cusum"].update(above=-1), CheckpointError),
+    (lambda record: record.update(online=[1]), CheckpointError),
+    (lambda record: record.update(feature_names=7), CheckpointError),
 )
 
 
