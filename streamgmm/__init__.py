@@ -12,9 +12,10 @@ other library. To read the package, follow a block of rows from the file to the 
     storage/  commit_file  checkpoint             where a run's files are, one commit as bytes, the run
     model_file  verification                      the file of a model; whether a run is whole
     job  estimator  commands/  cli                one fit from a source to a result, and its faces
+    online_step  partial_step  live               a mixture that goes on with rows that arrive, and the alarm when they change
 """
 
-__all__ = ["GaussianMixture", "Mixture", "__version__", "as_source", "errors", "executors", "fit", "load", "open_source"]
+__all__ = ["GaussianMixture", "LiveMixture", "Mixture", "__version__", "as_source", "errors", "executors", "fit", "load", "open_source"]
 
 import importlib
 import sys
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from streamgmm.estimator import GaussianMixture as GaussianMixture
     from streamgmm.estimator import fit as fit
     from streamgmm.estimator import load as load
+    from streamgmm.live import LiveMixture as LiveMixture
     from streamgmm.mixture import Mixture as Mixture
     from streamgmm.sources import as_source as as_source
     from streamgmm.sources import open_source as open_source
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "GaussianMixture": ("streamgmm.estimator", "GaussianMixture"),
+    "LiveMixture": ("streamgmm.live", "LiveMixture"),
     "Mixture": ("streamgmm.mixture", "Mixture"),
     "as_source": ("streamgmm.sources", "as_source"),
     "fit": ("streamgmm.estimator", "fit"),

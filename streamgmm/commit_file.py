@@ -4,7 +4,7 @@ The record names its parent, its run and the SHA-256 of every member; the zip's 
 no byte can change without being found, those that mean nothing to a zip included. This module knows no files and no storage.
 """
 
-__all__ = ["FORMAT", "FORMAT_VERSION", "Commit", "Link", "pack", "sealed", "unpack"]
+__all__ = ["FORMAT", "FORMAT_VERSION", "Commit", "Link", "checked_names", "group_members", "pack", "sealed", "unpack", "zipped"]
 
 import hashlib
 import io
@@ -74,7 +74,7 @@ def pack(state: FitState, link: Link) -> tuple[bytes, Commit]:
     arrays, described = state.to_record()
     if not all(np.isfinite(value).all() for value in arrays.values()):
         raise NumericalError("the state holds numbers that are not finite, which no reader takes: it is not saved")
-    members = _group_members(arrays)
+    members = group_members(arrays)
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(members.items())}
     record = {
         "format": FORMAT,
@@ -89,10 +89,10 @@ def pack(state: FitState, link: Link) -> tuple[bytes, Commit]:
         **({"writer": link.writer} if link.writer else {}),
     }
     raw = json.dumps(record, indent=1, sort_keys=True, allow_nan=False).encode()
-    return _zipped({**members, RECORD: raw}), Commit(link, hashlib.sha256(raw).hexdigest(), state)
+    return zipped({**members, RECORD: raw}), Commit(link, hashlib.sha256(raw).hexdigest(), state)
 
 
-def _group_members(arrays: Mapping[str, FloatArray]) -> dict[str, bytes]:
+def group_members(arrays: Mapping[str, FloatArray]) -> dict[str, bytes]:
     """Members of a Zarr v3 group of uncompressed arrays of one chunk each: zarr's metadata, and the numbers as they are."""
     members = {"zarr.json": _metadata_of_group()}
     for name, value in arrays.items():
@@ -123,7 +123,8 @@ def _bytes_of(buffer: Any) -> bytes:
     return content
 
 
-def _zipped(members: Mapping[str, bytes]) -> bytes:
+def zipped(members: Mapping[str, bytes]) -> bytes:
+    """A zip of members as they are, sealed by the SHA-256 of its bytes."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, content in sorted(members.items()):
@@ -161,7 +162,7 @@ def unpack(raw: bytes, number: int) -> Commit:
 
 
 def _read(archive: zipfile.ZipFile, raw: bytes, number: int) -> Commit:
-    names = _checked_names(archive.infolist())
+    names = checked_names(archive.infolist())
     text = archive.read(RECORD)
     record = _checked_record(strict_json(text, RECORD), number)
     hashes: Mapping[str, str] = record["sha256"]
@@ -179,7 +180,8 @@ def _read(archive: zipfile.ZipFile, raw: bytes, number: int) -> Commit:
     return Commit(_link(record), hashlib.sha256(text).hexdigest(), state)
 
 
-def _checked_names(entries: list[zipfile.ZipInfo]) -> set[str]:
+def checked_names(entries: list[zipfile.ZipInfo]) -> set[str]:
+    """Names of the members. Raises SecurityError (they lead outside), CheckpointError (not what is written here)."""
     names = [entry.filename for entry in entries]
     for name in names:
         if name.startswith("/") or "\\" in name or ".." in name.split("/"):

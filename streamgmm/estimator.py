@@ -42,6 +42,8 @@ from streamgmm.mixture import Mixture
 from streamgmm.model_file import SavedModel, load_model, save_model
 from streamgmm.observers.base import together
 from streamgmm.observers.json_lines import JsonLines
+from streamgmm.online_step import Online, online_from
+from streamgmm.partial_step import START_PASSES, continued, refuse_other_model, step_over, warn_of
 from streamgmm.prediction import Question, answer_now, shaped_like
 from streamgmm.registry import implementation
 from streamgmm.sources import as_source
@@ -145,7 +147,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
     mixture_ : Mixture
         The fitted mixture, frozen.
     outcome_ : Outcome or None
-        How the fit ended.
+        How the fit ended; None after `partial_fit`.
 
     See Also
     --------
@@ -264,7 +266,44 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
             self._fit(X, sample_weight, checkpoint, resume)
         return self.predict(X)
 
-    def _fit(self, X: Any, sample_weight: Any, checkpoint: PathLike | None, resume: str) -> FitResult:
+    def partial_fit(self, X: Any, y: Any = None, *, sample_weight: Any = None) -> Self:
+        """Go on with rows that have not been seen: one step of stepwise EM (Cappe & Moulines 2009) over all rows of X.
+
+        The first call makes a start by `init_params` and a few passes over its rows. After it, or after `fit`, `load` or
+        `from_parameters`, what a mixture says of the rows seen is blended with what the rows of this call say, whose share is
+        (t + 2)^-0.6; t is the row weight seen before in units of this call's. So later calls move the mixture less, and rows count the
+        more the later they come: where their order means something, shuffle them. For rows that drift see `LiveMixture`. A call should
+        hold at least 20 rows for every component. `lower_bounds_` grows by the mean log-likelihood of each call's rows before its step,
+        `converged_` is False. A saved model keeps the mixture and how many rows there were, a pickle everything.
+
+        Parameters
+        ----------
+        X : table of shape (n_samples, n_features)
+            As in `fit`, which need not fit in memory; after the start iterators of arrays, too.
+        y : Ignored
+        sample_weight : array of shape (n_samples,), default=None
+            Weight of each row: weight 2 counts as the row twice, rows of weight 0 change nothing.
+        """
+        with _sole_fit(self):
+            if self.__sklearn_is_fitted__():
+                self._step(X, sample_weight)
+            else:
+                self._fit(X, sample_weight, None, "never", START_PASSES)
+        return self
+
+    def _step(self, X: Any, sample_weight: Any) -> None:
+        source = self._source(X, sample_weight)
+        configuration = configuration_of(self.get_params(deep=False), seed=0)  # nothing is drawn
+        refuse_other_model(self.mixture_, configuration)
+        seen: float | Online = self._seen
+        skipped: int = self.n_skipped_
+        with executor_for(self.executor, source) as executor:
+            last = seen if isinstance(seen, Online) else online_from(self.mixture_, seen)
+            online, statistics, repairs = step_over(last, source, executor, configuration)
+        self._take(continued(self._record, online, statistics), None, False, skipped + statistics.skipped, online)
+        warn_of(repairs, stacklevel=3)
+
+    def _fit(self, X: Any, sample_weight: Any, checkpoint: PathLike | None, resume: str, most_passes: int = 0) -> FitResult:
         if resume not in RESUMES:
             raise ConfigError(f"resume must be one of {RESUMES}, got {resume!r}")
         run = None if checkpoint is None else Run(checkpoint)
@@ -276,11 +315,19 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         with executor_for(self.executor, source) as executor:
             start = given.mixture if last is None else last
             adjust = given.adjust if given.digest else None
-            job = Job(source, configuration, executor, start=start, adjust=adjust, given=given.digest, observe=notes)
+            short = {"max_iter": most_passes if source.repeatable else 1, "schedule": "full_batch"} if most_passes else {}
+            asked = configuration.model_copy(update=short)
+            job = Job(source, asked, executor, start=start, adjust=adjust, given=given.digest, observe=notes)
             result = job.fit() if run is None else _fit_in(run, job, resume)
-        self._take(saved_model(result, source, configuration), result.outcome, result.converged, result.state.skipped)
+        self._take(
+            saved_model(result, source, configuration),
+            None if most_passes else result.outcome,
+            result.converged and not most_passes,
+            result.state.skipped,
+            result.state.weight,
+        )
         notes.warn(result.state.best.start, stacklevel=3)
-        if not self.converged_:
+        if not self.converged_ and not most_passes:
             warnings.warn(_not_converged(result), ConvergenceWarning, stacklevel=3)
         return result
 
@@ -312,9 +359,10 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
             )
         return mixture
 
-    def _take(self, record: SavedModel, outcome: Outcome | None, converged: bool, skipped: int) -> None:
-        """Set the fitted attributes."""
+    def _take(self, record: SavedModel, outcome: Outcome | None, converged: bool, skipped: int, seen: float | Online = 0.0) -> None:
+        """Set the fitted attributes. seen: what partial_fit goes on with, or only the weight of all rows."""
         self._record = record
+        self._seen = seen
         self.mixture_ = record.mixture
         self.outcome_ = outcome
         self.converged_ = converged
@@ -520,7 +568,9 @@ def load(path: PathLike) -> GaussianMixture:
     skipped = provenance.get("skipped")
     outcome = Outcome.__members__.get(str(provenance.get("outcome")).upper())
     converged = outcome is Outcome.CONVERGED or (len(history) > 1 and abs(history[-1] - history[-2]) < made.tol)
-    made._take(record, outcome, converged, skipped if isinstance(skipped, int) else 0)  # noqa: SLF001
+    seen = provenance.get("weight", provenance.get("rows"))
+    counts = (skipped if isinstance(skipped, int) else 0, float(seen) if isinstance(seen, int | float) else 0.0)
+    made._take(record, outcome, converged, *counts)  # noqa: SLF001
     return made
 
 

@@ -232,4 +232,4 @@ def test_the_arrays_of_a_commit_are_written_as_zarr_writes_them():
                 name, shape=value.shape, dtype="float64", chunks=tuple(max(n, 1) for n in value.shape), compressors=None
             )
             array[...] = value
-    assert commit_file._group_members(arrays) == {name: content.to_bytes() for name, content in held.items()}
+    assert commit_file.group_members(arrays) == {name: content.to_bytes() for name, content in held.items()}

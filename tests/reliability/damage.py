@@ -239,7 +239,7 @@ def _resealed(raw, rng):
     if name != "record.json":
         found, put_right = (commit_file.hashlib.sha256(body).hexdigest().encode() for body in (archive_member(raw, name), members[name]))
         members["record.json"] = members["record.json"].replace(found, put_right)
-    return commit_file._zipped(members)
+    return commit_file.zipped(members)
 
 
 def archive_member(raw, name):

@@ -30,5 +30,7 @@ SETS = {
     "flaky": TrialSet("storage of which a fifth of all reads fail", "flaky", 200),
     "chunk bytes": TrialSet("damaged bytes given to the reader of local chunks, beside zarr's", "direct", 5_000),
     "hostile files": TrialSet("files that would run code or write elsewhere", "hostile", 0),
+    "drift": TrialSet("false drift alarms on streams that stay as they are", "drift", 100),
+    "live files": TrialSet("damaged files of live mixtures", "live_files", 5_000),
     "addresses": TrialSet("URLs that would read or connect elsewhere", "hostile", 0, "url_trials"),
 }
