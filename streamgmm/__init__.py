@@ -11,10 +11,11 @@ other library. To read the package, follow a block of rows from the file to the 
     fit                                           the loop
     storage/  commit_file  checkpoint             where a run's files are, one commit as bytes, the run
     model_file  verification                      the file of a model; whether a run is whole
-    job  estimator  commands/  cli                one fit from a source to a result, and its faces
+    job  ladder                                   one fit from a source to a result; many in the same reads, compared
+    estimator  commands/  cli                     their faces
 """
 
-__all__ = ["GaussianMixture", "Mixture", "__version__", "as_source", "errors", "executors", "fit", "load", "open_source"]
+__all__ = ["GaussianMixture", "Mixture", "__version__", "as_source", "errors", "executors", "fit", "load", "open_source", "select"]
 
 import importlib
 import sys
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from streamgmm.estimator import GaussianMixture as GaussianMixture
     from streamgmm.estimator import fit as fit
     from streamgmm.estimator import load as load
+    from streamgmm.ladder import select as select
     from streamgmm.mixture import Mixture as Mixture
     from streamgmm.sources import as_source as as_source
     from streamgmm.sources import open_source as open_source
@@ -40,6 +42,7 @@ _HOMES = {
     "fit": ("streamgmm.estimator", "fit"),
     "load": ("streamgmm.estimator", "load"),
     "open_source": ("streamgmm.sources", "open_source"),
+    "select": ("streamgmm.ladder", "select"),
 }
 
 

@@ -102,7 +102,10 @@ def _model_faults(model: SavedModel, newest_first: Sequence[Commit], record: Map
 
 
 def _is_best(model: SavedModel, state: FitState) -> bool:
-    ours, theirs = state.best.mixture.to_arrays(), model.mixture.to_arrays()
+    """Whether it is the contender of largest likelihood or, of a ladder, the one that it says it is."""
+    start = model.provenance.get("start") if "ladder" in model.provenance else state.best.start
+    chosen = next((contender for contender in state.contenders if contender.start == start), state.best)
+    ours, theirs = chosen.mixture.to_arrays(), model.mixture.to_arrays()
     return ours.keys() == theirs.keys() and all(ours[name].tobytes() == theirs[name].tobytes() for name in ours)
 
 

@@ -27,6 +27,9 @@ FLOORS = {
     **dict.fromkeys(("sources", "executors", "schedules", "formats", "state", "storage"), 4),
     **dict.fromkeys(("initialisers", "commit_file", "open_storage", "stopping", "model_file"), 5),
     **dict.fromkeys(("fit", "passes", "saving", "checkpoint"), 6),
+    **dict.fromkeys(("ladder_scores", "ladder_starts"), 5),
+    "ladder_table": 6,
+    **dict.fromkeys(("ladder", "ladder_configuration"), 7),
     **dict.fromkeys(("analysis", "report", "verification"), 7),
     **dict.fromkeys(("estimator", "commands"), 8),
     **dict.fromkeys(("cli", "cli_options", "shell"), 9),
@@ -35,7 +38,7 @@ FLOORS = {
 }
 
 # Modules without a folder that are one thing in several files.
-TOGETHER = {"cli_options": "cli", "shell": "cli", "passes": "fit"}
+TOGETHER = {"cli_options": "cli", "shell": "cli", "passes": "fit", "ladder": "job", "ladder_configuration": "job"}
 
 # Imports on the same floor between folders, each with its reason.
 ALLOWED = {
