@@ -198,9 +198,9 @@ def select(
 ) -> Ladder:
     """Fit a range of numbers of components, several starts of each, in the same reads of a table, and compare them.
 
-    k: numbers of components (8, range(1, 33), [1, 2, 4], "1:32", "1,2,4"). criterion: "bic", "aic", "aicc", "icl_map", "icl_entropy" or "held_out". executor,
-    sample_weight: as of `GaussianMixture`. checkpoint: a run folder; started again, the ladder goes on there. parameters: those of
-    LadderConfiguration (covariance_type, n_init, hold_out, schedule, tol, max_iter, seed, ...).
+    k: numbers of components: 8, range(1, 33), [1, 2, 4], "1:32" or "1,2,4". criterion: "bic", "aic", "aicc", "icl_map", "icl_entropy" or
+    "held_out". executor, sample_weight: as of `GaussianMixture`. checkpoint: a run folder; started again, the ladder goes on there.
+    parameters: those of LadderConfiguration (covariance_type, n_init, hold_out, schedule, tol, max_iter, seed, ...).
     """
     configuration = LadderConfiguration.of(k, parameters)
     refuse_criterion(criterion, has_held_out=configuration.hold_out > 0)

@@ -20,8 +20,8 @@ class LadderConfiguration(FitConfiguration):
     """Parameters of a ladder: those of a fit, with other defaults where one start and one K are not enough.
 
     ladder: numbers of components, rising; n_components is the largest. n_init: starts of each. hold_out: share of the rows that no
-    contender is fitted to. tol: of the schedule "auto" the mean square of the remaining error in standard errors: 0.1 leaves a tenth of what
-    estimation itself costs, p / 2 nats, and far less than any criterion asks for a parameter.
+    contender is fitted to. tol: of the schedule "auto" the mean square of the remaining error in standard errors; 0.1 leaves a tenth of
+    what estimation itself costs, p / 2 nats, and far less than any criterion asks for a parameter.
     """
 
     ladder: tuple[Count, ...]

@@ -29,7 +29,7 @@ FLOORS = {
     **dict.fromkeys(("fit", "passes", "saving", "checkpoint"), 6),
     **dict.fromkeys(("ladder_scores", "ladder_starts"), 5),
     "ladder_table": 6,
-    **dict.fromkeys(("ladder", "ladder_configuration"), 7),
+    **dict.fromkeys(("ladder", "ladder_configuration", "ladder_picture", "picture"), 7),
     **dict.fromkeys(("analysis", "report", "verification"), 7),
     **dict.fromkeys(("estimator", "commands"), 8),
     **dict.fromkeys(("cli", "cli_options", "shell"), 9),
@@ -38,7 +38,14 @@ FLOORS = {
 }
 
 # Modules without a folder that are one thing in several files.
-TOGETHER = {"cli_options": "cli", "shell": "cli", "passes": "fit", "ladder": "job", "ladder_configuration": "job"}
+TOGETHER = {
+    "cli_options": "cli",
+    "shell": "cli",
+    "passes": "fit",
+    "ladder": "job",
+    "ladder_configuration": "job",
+    "ladder_picture": "picture",
+}
 
 # Imports on the same floor between folders, each with its reason.
 ALLOWED = {
