@@ -5,6 +5,7 @@ __all__ = ["save_ladder_picture"]
 import os
 from pathlib import Path
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -57,10 +58,11 @@ def _draw_held_out(panel: Axes, ladder: Ladder) -> None:
         winner = ladder.winner
         at = [winner.n_components], [_number(winner, "difference")]
         panel.plot(*at, "o", markersize=14, markerfacecolor="none", markeredgecolor="black")
-    errors = [_number(rung, "difference_error") for rung in ladder.rungs]
+    scale = max(4 * float(np.median([_number(rung, "difference_error") for rung in ladder.rungs])), 1e-9)
     panel.axhline(0, color="black", linewidth=0.6)
-    panel.set_yscale("symlog", linthresh=max(sorted(errors)[len(errors) // 2], 1e-9))
-    panel.set(xlabel="components K", ylabel=f"log density of {ladder.held_out_rows:,} rows held out, less the best's")
+    panel.set_yscale("symlog", linthresh=scale)
+    panel.set_ylim(1.5 * min(_number(rung, "difference") for rung in ladder.rungs) - scale, scale)
+    panel.set(xlabel="components K", ylabel=f"log density of {ladder.held_out_rows:,} rows held out,\nless the best contender's")
     _finish(panel)
 
 
