@@ -26,7 +26,7 @@ class Killed(BaseException):
 def job_of(observe):
     """The ladder of all trials."""
     source = rows_source(clustered_rows(900, 3, 2, np.random.default_rng(7)), block_rows=150)
-    configuration = LadderConfiguration.of("1:4", PARAMETERS)
+    configuration = LadderConfiguration.of("1:3", PARAMETERS)
     return LadderJob(source=source, configuration=configuration, executor=Serial(), observe=observe)
 
 
