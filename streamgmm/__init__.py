@@ -11,11 +11,24 @@ other library. To read the package, follow a block of rows from the file to the 
     fit                                           the loop
     storage/  commit_file  checkpoint             where a run's files are, one commit as bytes, the run
     model_file  verification                      the file of a model; whether a run is whole
-    job  estimator  commands/  cli                one fit from a source to a result, and its faces
+    job  ladder                                   one fit from a source to a result; many in the same reads, compared
+    estimator  commands/  cli                     their faces
     online_step  partial_step  live               a mixture that goes on with rows that arrive, and the alarm when they change
 """
 
-__all__ = ["GaussianMixture", "LiveMixture", "Mixture", "__version__", "as_source", "errors", "executors", "fit", "load", "open_source"]
+__all__ = [
+    "GaussianMixture",
+    "LiveMixture",
+    "Mixture",
+    "__version__",
+    "as_source",
+    "errors",
+    "executors",
+    "fit",
+    "load",
+    "open_source",
+    "select",
+]
 
 import importlib
 import sys
@@ -28,6 +41,7 @@ if TYPE_CHECKING:
     from streamgmm.estimator import GaussianMixture as GaussianMixture
     from streamgmm.estimator import fit as fit
     from streamgmm.estimator import load as load
+    from streamgmm.ladder import select as select
     from streamgmm.live import LiveMixture as LiveMixture
     from streamgmm.mixture import Mixture as Mixture
     from streamgmm.sources import as_source as as_source
@@ -43,6 +57,7 @@ _HOMES = {
     "fit": ("streamgmm.estimator", "fit"),
     "load": ("streamgmm.estimator", "load"),
     "open_source": ("streamgmm.sources", "open_source"),
+    "select": ("streamgmm.ladder", "select"),
 }
 
 

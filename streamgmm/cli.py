@@ -16,6 +16,23 @@ import click
 from streamgmm.cli_options import Verbs, count_of, fit_options, names_option, output_options, place_options, table_options
 from streamgmm.signals import leave_at_once
 
+SHARED_WITH_FITS = (
+    "covariance_type",
+    "missing",
+    "on_damage",
+    "deadline",
+    "checkpoint_every",
+    "seed",
+    "weight_model",
+    "assignment",
+    "arithmetic",
+    "variance_floor",
+    "reg_covar",
+    "occupancy_floor",
+    "on_singular",
+    "block_rows",
+)  # the other parameters of a fit have other defaults in a ladder
+
 EXIT_CODES = """\b
 Exit codes:
    0  done                           7  run in use
@@ -211,6 +228,43 @@ def resume(context: click.Context, /, **options: Any) -> None:
     \b
     Example:
       streamgmm resume run --max-iter 500
+    """
+    _run(context, {name: value for name, value in options.items() if value is not None})
+
+
+@cli.command()
+@click.argument("store")
+@click.option("--run", required=True, metavar="FOLDER", help="The run: configuration, commits, events, model and picture.")
+@click.option("-k", "--n-components", "k", default="1:32", metavar="A:B|A,B,...", help="Numbers of components.  [default: 1:32]")
+@table_options
+@click.option("--n-init", type=int, metavar="N", help="Starts of each; hopeless ones are dropped on a sample.  [default: 3]")
+@click.option("--criterion", metavar="bic|aic|aicc|icl_map|icl_entropy|held_out", help="What chooses the model of the run.  [default: bic]")
+@click.option("--hold-out", type=float, metavar="SHARE", help="Rows that are only compared on.  [default: 0.01]")
+@click.option("--schedule", metavar="auto|anderson|full_batch", help="When to maximise, and when to stop.  [default: auto]")
+@click.option("--max-iter", type=int, metavar="N", help="Passes over the table, at most.  [default: 30]")
+@click.option("--tol", type=float, metavar="X", help="Mean square of the remaining error in standard errors.  [default: 0.1]")
+@click.option("--init", metavar="kmeans|kmeans_plus_plus|random_rows|random", help="Starts on the sample.  [default: kmeans_plus_plus]")
+@fit_options(SHARED_WITH_FITS)
+@place_options
+@click.option("--out", metavar="FILE.png", help="Where the picture goes.  [default: picture.png in the run]")
+@click.option(
+    "--resume", type=click.Choice(["auto", "never", "must"]), default="auto", help="Whether to go on with a run.  [default: auto]"
+)
+@click.option("--overwrite", is_flag=True, help="Delete what the folder holds of an earlier run, and begin anew.")
+@click.option("--fail-if-not-converged", is_flag=True, help="Exit with code 3 if max-iter passes were not enough for the chosen one.")
+@output_options
+@click.pass_context
+def select(context: click.Context, /, **options: Any) -> None:
+    """Fit many numbers of components, several starts of each, in the same passes over a store, and compare them.
+
+    Every pass reads the store once for all of them. The table has log-likelihood, BIC, AIC, ICL (both forms) and the likelihood of rows
+    that were held out; larger is better throughout. The chosen one is the run's model, as it was fitted. The same command goes on where
+    the last one ended.
+
+    \b
+    Examples:
+      streamgmm select gaia.zarr --features pmra,pmdec,parallax -k 1:32 --run ladder
+      streamgmm select gaia.zarr -k 1,2,4,8,16 --criterion held_out --run ladder
     """
     _run(context, {name: value for name, value in options.items() if value is not None})
 

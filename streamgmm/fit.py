@@ -5,7 +5,7 @@ tree, lets the schedule maximise, and yields the new state; inside a round, stat
 them. What to do with a state (commit it, show it, stop) is the caller's business and the stopping rule's.
 """
 
-__all__ = ["FitResult", "fit_states", "result_of", "run_fit", "start_state"]
+__all__ = ["FitResult", "ended_with", "fit_states", "result_of", "run_fit", "start_state"]
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -125,8 +125,12 @@ def run_fit(
 
 def result_of(schedule: AbstractSchedule, state: FitState, outcome: Outcome) -> FitResult:
     """What a fit that has ended in a state gives."""
-    best = state.best
-    return FitResult(schedule.result(best.mixture, best.memory, converged=best.converged), outcome, state)
+    return FitResult(ended_with(schedule, state.best), outcome, state)
+
+
+def ended_with(schedule: AbstractSchedule, contender: Contender) -> Mixture:
+    """The mixture that a contender ends with."""
+    return schedule.result(contender.mixture, contender.memory, converged=contender.converged)
 
 
 def _outcome(problem: FitProblem, state: FitState, caller: Caller, began: float) -> Outcome | None:

@@ -81,9 +81,13 @@ class Job:
     @cached_property
     def guarded(self) -> AbstractSource:
         """The source, read under the policy for damaged blocks; rows in memory need none."""
-        if self.source.in_memory or not self.source.repeatable:
-            return self.source
-        return guard(self.source, DamagePolicy(self.configuration.on_damage, seed=self.configuration.seed))
+        return self.under_policy(self.source)
+
+    def under_policy(self, source: AbstractSource) -> AbstractSource:
+        """A source, read under the policy for damaged blocks where that may help."""
+        if source.in_memory or not source.repeatable:
+            return source
+        return guard(source, DamagePolicy(self.configuration.on_damage, seed=self.configuration.seed))
 
     def fit(self) -> FitResult:
         """Fit without a run folder."""
@@ -123,7 +127,8 @@ class Job:
             state = self.first_state()  # what it refuses leaves no run behind
             run.start(self.record())
         result = self._loop(state, run) if state.outcome is None else result_of(self.schedule, state, state.outcome)
-        self._finish(run, result)
+        if result.outcome in (Outcome.CONVERGED, Outcome.PASSES_EXHAUSTED):
+            self.finish(run, result)
         return result
 
     def _refuse_large_blocks(self) -> None:
@@ -219,24 +224,27 @@ class Job:
         return state
 
     def _loop(self, state: FitState, run: Run | None) -> FitResult:
+        saver = None if run is None else Saver(run, self.configuration.checkpoint_every, self.observe, self.clock)
+        caller = Caller(self.observe, self.stop_requested, None if saver is None else saver.due, self.clock)
+        return run_fit(self.problem(), state, self.executor, caller, saver)
+
+    def problem(self) -> FitProblem:
+        """What the loop is given."""
         c = self.configuration
         sample = None
         if self.configuration.explores and self.source.repeatable:
             with nothing_to_save(self.stop_requested, EXIT_STOPPED):
                 sample = Block(0, 0, self.sample.x, self.sample.weight)
-        problem = FitProblem(
+        return FitProblem(
             self.guarded, self.schedule, c.regularisation(), c.stopping(), c.assignment == "hard", c.arithmetic, sample=sample, seed=c.seed
         )
-        saver = None if run is None else Saver(run, c.checkpoint_every, self.observe, self.clock)
-        caller = Caller(self.observe, self.stop_requested, None if saver is None else saver.due, self.clock)
-        return run_fit(problem, state, self.executor, caller, saver)
 
-    def _finish(self, run: Run, result: FitResult) -> None:
-        if result.outcome in (Outcome.CONVERGED, Outcome.PASSES_EXHAUSTED):
-            model = saved_model(result, self.guarded, self.configuration)
-            with run.model_folder() as path:
-                if not (path.exists() and _same_model(path, model)):
-                    save_model(path, model, overwrite=True)
+    def finish(self, run: Run, result: FitResult) -> None:
+        """Save the model of a fit that has come to its end."""
+        model = saved_model(result, self.guarded, self.configuration)
+        with run.model_folder() as path:
+            if not (path.exists() and _same_model(path, model)):
+                save_model(path, model, overwrite=True)
 
 
 def _same_model(path: Path, model: SavedModel) -> bool:
@@ -248,18 +256,20 @@ def _same_model(path: Path, model: SavedModel) -> bool:
 
 def reopened(state: FitState, configuration: FitConfiguration) -> FitState:
     """A saved state under a configuration whose max_iter or tol may have changed: open again where there is more to do."""
-    contenders = tuple(replace(c, converged=_still_converged(c, configuration.tol)) for c in state.contenders)
+    contenders = tuple(replace(c, converged=_still_converged(c, configuration)) for c in state.contenders)
     state = replace(state, contenders=contenders)
     if all(c.converged for c in contenders):
         return replace(state, outcome=Outcome.CONVERGED)
     return replace(state, outcome=Outcome.PASSES_EXHAUSTED if state.passes >= configuration.most_passes else None)
 
 
-def _still_converged(contender: Contender, tol: float) -> bool:
+def _still_converged(contender: Contender, configuration: FitConfiguration) -> bool:
     if "left" in contender.memory:
-        return contender.converged and float(contender.memory["left"]) < tol
+        return contender.converged and float(contender.memory["left"]) < configuration.tol
     history = contender.log_likelihoods
-    return contender.converged and len(history) > 1 and abs(history[-1] - history[-2]) < tol
+    if str(configuration.schedule) == "auto":  # its verdict rests on statistics that are gone
+        return contender.converged
+    return contender.converged and len(history) > 1 and abs(history[-1] - history[-2]) < configuration.tol
 
 
 def saved_model(result: FitResult, source: AbstractSource, configuration: FitConfiguration) -> SavedModel:

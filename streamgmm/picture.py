@@ -4,7 +4,7 @@ Drawn from a sample of the rows, so that the cost does not grow with the table. 
 is made, written as a PNG and forgotten.
 """
 
-__all__ = ["save_picture"]
+__all__ = ["plain_text", "save_figure", "save_picture"]
 
 import itertools
 import math
@@ -59,8 +59,8 @@ def save_picture(
     for blank in panels[len(chosen) + 1 :]:
         blank.set_axis_off()
     _draw_key(panels[len(chosen) + 1], model)
-    figure.suptitle(_plain(title or f"{model.mixture.n_components} components"))
-    return _written(figure, Path(path))
+    figure.suptitle(plain_text(title or f"{model.mixture.n_components} components"))
+    return save_figure(figure, Path(path))
 
 
 def _chosen(names: Sequence[str], pairs: Sequence[Pair] | None) -> list[tuple[int, int]]:
@@ -148,15 +148,16 @@ def _colour(k: int) -> Any:
 
 def _label(model: SavedModel, column: int) -> str:
     unit = model.units[column]
-    return _plain(f"{model.feature_names[column]} [{unit}]" if unit else model.feature_names[column])
+    return plain_text(f"{model.feature_names[column]} [{unit}]" if unit else model.feature_names[column])
 
 
-def _plain(text: str) -> str:
+def plain_text(text: str) -> str:
     """No mathematics in names: a dollar sign is a dollar sign."""
     return one_line(text).replace("$", r"\$")
 
 
-def _written(figure: Figure, path: Path) -> Path:
+def save_figure(figure: Figure, path: Path) -> Path:
+    """Write it as a PNG that appears whole or not at all. Raises StorageError."""
     pending = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with storage_errors(path):
         try:

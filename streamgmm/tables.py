@@ -309,6 +309,26 @@ def _show_verify(result: Facts, console: Console) -> None:
             _table(console, [what.replace("_", " ")], ([said] for said in result[what]))
 
 
+def _show_select(result: Facts, console: Console) -> None:
+    passes = f"{result['outcome']} after {result['passes']} passes"
+    _pairs(
+        console,
+        [
+            ("outcome", passes),
+            ("rows", f"{result['rows']:,} fitted to, {result['held_out_rows']:,} held out"),
+            ("chosen", f"K = {result['winner']} by {result['criterion']}" if result["rungs"] else None),
+            ("run", result["run"]),
+            ("model", result["model"]),
+            ("hash", result["hash"]),
+            ("picture", result.get("picture")),
+        ],
+    )
+    if result["rungs"]:
+        console.print()
+        console.print(Text(result["table"]), soft_wrap=True)
+        _components(result, console)
+
+
 def _show_settings(result: Facts, console: Console) -> None:
     rows = ((key, setting["value"], setting["origin"]) for key, setting in result["settings"].items() if setting["value"] is not None)
     _table(console, ["setting", "value", "from"], rows, left=3)
@@ -325,6 +345,7 @@ SHOWN: dict[str, Callable[[Facts, Console], None]] = {
     "quickstart": _show_quickstart,
     "resume": _show_fit,
     "score": _show_score,
+    "select": _show_select,
     "settings": _show_settings,
     "verify": _show_verify,
 }

@@ -103,10 +103,13 @@ def _model_faults(model: SavedModel, newest_first: Sequence[Commit], record: Map
 
 
 def _is_best(model: SavedModel, state: FitState) -> bool:
-    best, configuration = state.best, model.provenance.get("configuration")
+    """Whether it is the contender of largest likelihood or, of a ladder, the one that it says it is."""
+    start = model.provenance.get("start") if "ladder" in model.provenance else state.best.start
+    chosen = next((contender for contender in state.contenders if contender.start == start), state.best)
+    configuration = model.provenance.get("configuration")
     name = configuration.get("schedule") if isinstance(configuration, dict) else None
     schedule = implementation("schedules", name if name in names("schedules") else "full_batch")()
-    ours = schedule.result(best.mixture, best.memory, converged=best.converged).to_arrays()
+    ours = schedule.result(chosen.mixture, chosen.memory, converged=chosen.converged).to_arrays()
     theirs = model.mixture.to_arrays()
     return ours.keys() == theirs.keys() and all(ours[name].tobytes() == theirs[name].tobytes() for name in ours)
 

@@ -29,6 +29,9 @@ FLOORS = {
     **dict.fromkeys(("sources", "executors", "schedules", "formats", "state", "storage"), 4),
     **dict.fromkeys(("initialisers", "commit_file", "open_storage", "stopping", "model_file"), 5),
     **dict.fromkeys(("fit", "passes", "rounds", "saving", "checkpoint"), 6),
+    **dict.fromkeys(("ladder_scores", "ladder_starts"), 5),
+    "ladder_table": 6,
+    **dict.fromkeys(("ladder", "ladder_configuration", "ladder_picture", "picture"), 7),
     **dict.fromkeys(("analysis", "report", "verification", "partial_step", "live_state"), 7),
     **dict.fromkeys(("estimator", "commands", "live_file"), 8),
     **dict.fromkeys(("cli", "cli_options", "shell", "live"), 9),
@@ -37,7 +40,15 @@ FLOORS = {
 }
 
 # Modules without a folder that are one thing in several files.
-TOGETHER = {"cli_options": "cli", "shell": "cli", "passes": "fit", "rounds": "fit"}
+TOGETHER = {
+    "cli_options": "cli",
+    "shell": "cli",
+    "passes": "fit",
+    "rounds": "fit",
+    "ladder": "job",
+    "ladder_configuration": "job",
+    "ladder_picture": "picture",
+}
 
 # Imports on the same floor between folders, each with its reason.
 ALLOWED = {

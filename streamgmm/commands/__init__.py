@@ -16,6 +16,7 @@ __all__ = [
     "resume",
     "sample",
     "score",
+    "select",
     "study",
     "verify",
 ]
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from streamgmm.commands.making import manifest as manifest
     from streamgmm.commands.making import quickstart as quickstart
     from streamgmm.commands.planning import plan as plan
+    from streamgmm.commands.selecting import select as select
     from streamgmm.commands.studying import study as study
     from streamgmm.commands.verifying import verify as verify
     from streamgmm.commands.where import Where as Where
@@ -52,6 +54,7 @@ _HOMES = {
     "resume": "fitting",
     "sample": "applying",
     "score": "applying",
+    "select": "selecting",
     "study": "studying",
     "verify": "verifying",
 }

@@ -1,6 +1,6 @@
 """Fits in a run folder: start, go on, start anew. Floor 8."""
 
-__all__ = ["fit", "resume"]
+__all__ = ["address_of", "fit", "resume"]
 
 import contextlib
 import os
@@ -48,7 +48,7 @@ def fit(
     configuration = FitConfiguration.checked(parameters)
     folder = checked_run_folder(run, store)
     source = open_table(store, features, weight, configuration.missing, configuration.block_rows)
-    location = {"store": _address(store), "features": None if features is None else list(features), "weight": weight}
+    location = {"store": address_of(store), "features": None if features is None else list(features), "weight": weight}
     opened = Run(folder)
     if overwrite and opened.exists:
         with opened:
@@ -108,7 +108,7 @@ class _Passes:
         self.made += event.kind == "pass"
 
 
-def _address(store: AnyPath) -> str:
+def address_of(store: AnyPath) -> str:
     """Independent of the working folder of whoever resumes, and without a password: a run keeps no secrets."""
     return redacted_words(str(store)) if "://" in str(store) else str(Path(store).absolute())
 
@@ -120,6 +120,8 @@ def _changed(run: Run, record: Mapping[str, Any], changes: Mapping[str, Any]) ->
     saved = record.get("configuration")
     if not isinstance(saved, dict):
         raise CheckpointError(f"{run.place}/run.json holds no configuration; start again in a new run folder")
+    if "ladder" in saved:
+        raise ConfigError(f"the run in {run.place} is a ladder; streamgmm select STORE --run {run.place} goes on with it")
     try:
         FitConfiguration.checked(saved)
     except ConfigError as error:

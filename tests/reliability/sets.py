@@ -21,6 +21,7 @@ SETS = {
     "hostile inputs": TrialSet("hostile bytes in place of commits and models", "damage", 2_000, "hostile_inputs"),
     "acknowledgements": TrialSet("object stores whose replies are lost", "acknowledgements", 1_000),
     "schedules": TrialSet("simulated schedules: reordered, twice, late, dropped, stale, stopped, resumed", "schedules", 5_000),
+    "ladders": TrialSet("ladders killed at any event, in passes and in the last read; started again", "ladders", 200),
     "workers": TrialSet("fits on a real cluster whose workers are killed, frozen and retired", "cluster", 20, "worker_trials"),
     "poison": TrialSet("a block that kills every worker that computes it", "cluster", 30, "poison_trials"),
     "schedulers": TrialSet("schedulers killed in the middle of a fit, which goes on with a new one", "cluster", 30, "scheduler_trials"),
