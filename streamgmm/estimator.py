@@ -51,6 +51,7 @@ from streamgmm.sources.base import DEFAULT_BLOCK_ROWS, AbstractSource
 from streamgmm.sources.numpy_array import NumpyArraySource
 from streamgmm.state import Outcome
 
+DEFAULT_PASSES = 100  # scikit-learn's; `fit` takes the schedule's own instead
 Resume = Literal["never", "auto", "must"]
 PathLike = str | os.PathLike[str]
 
@@ -545,14 +546,21 @@ def fit(
     checkpoint: PathLike | None = None,
     resume: Resume = "auto",
     sample_weight: Any = None,
+    schedule: str | None = None,
 ) -> FitResult:
     """Fit a clone of the estimator to a source or any table, and return the whole result; the estimator stays as it is.
 
-    executor: in place of the estimator's own, where given. The other arguments are those of `GaussianMixture.fit`.
+    executor, schedule: in place of the estimator's own, where given. An estimator whose schedule is the default, "full_batch", is fitted
+    by "auto" here: pass schedule="full_batch" where scikit-learn's passes are wanted. The other arguments are those of
+    `GaussianMixture.fit`.
     """
     fitted: GaussianMixture = clone(estimator)
     if executor is not None:
         fitted.set_params(executor=executor)
+    if schedule is not None:
+        fitted.set_params(schedule=schedule)
+    elif fitted.schedule == "full_batch":
+        fitted.set_params(schedule="auto", max_iter=None if fitted.max_iter == DEFAULT_PASSES else fitted.max_iter)
     return fitted._fit(source, sample_weight, checkpoint, resume)  # noqa: SLF001  the class is in this file
 
 

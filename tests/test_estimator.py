@@ -537,12 +537,20 @@ def test_too_few_digits_are_warned_of(rng):
 
 def test_fit_leaves_the_estimator_as_it_is(rows, fitted):
     gm = clone(fitted)
-    result = sg.fit(rows, gm, executor="serial")
+    result = sg.fit(rows, gm, executor="serial", schedule="full_batch")
     assert isinstance(result, FitResult)
     assert result.outcome is Outcome.CONVERGED
     assert np.array_equal(result.mixture.components.means, fitted.means_)
     assert not hasattr(gm, "mixture_")
     assert gm.executor is None
+
+
+def test_the_function_fits_by_few_reads_unless_told_otherwise(rows, fitted):
+    result = sg.fit(rows, clone(fitted), executor="serial")
+    assert "left" in result.state.best.memory
+    assert result.state.best.log_likelihood >= fitted.lower_bound_ - 1e-9
+    stepwise = sg.fit(rows, clone(fitted).set_params(schedule="stepwise", max_iter=2, tol=0.0), executor="serial")
+    assert stepwise.state.passes == 2
 
 
 def test_parameters_can_be_read_and_not_written(fitted):
