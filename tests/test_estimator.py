@@ -549,7 +549,8 @@ def test_the_function_fits_by_few_reads_unless_told_otherwise(rows, fitted):
     result = sg.fit(rows, clone(fitted), executor="serial")
     assert "left" in result.state.best.memory
     assert result.state.best.log_likelihood >= fitted.lower_bound_ - 1e-9
-    stepwise = sg.fit(rows, clone(fitted).set_params(schedule="stepwise", max_iter=2, tol=0.0), executor="serial")
+    with pytest.warns(ConvergenceWarning):
+        stepwise = sg.fit(rows, clone(fitted).set_params(schedule="stepwise", max_iter=2, tol=0.0), executor="serial")
     assert stepwise.state.passes == 2
 
 
