@@ -160,7 +160,7 @@ def draw(problems: list[dict[str, Any]], path: str) -> None:
             axes.plot(reads, np.maximum(gaps, 1e-3), color=colours[found["peer"]], alpha=0.6 if problem["resolvable"] else 0.25, lw=1)
     for peer in {found["peer"] for problem in problems for found in problem["traces"]}:
         axes.plot([], [], color=colours[peer], label=peer)
-    axes.set(xscale="log", yscale="log", xlabel="reads of all rows", ylabel="nats short of the best optimum known (0.001 and less: 0.001)")
+    axes.set(xscale="log", yscale="log", xlabel="reads of all rows", ylabel="nats short of the best optimum known")
     axes.legend()
     figure.savefig(path, dpi=110)
 
