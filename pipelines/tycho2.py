@@ -28,10 +28,6 @@ FIT: dict[str, Any] = {
     "n_components": 8,
     "covariance_type": "full",
     "missing": "skip",
-    "on_singular": "reseed",
-    "n_init": 2,
-    "max_iter": 300,
-    "tol": 1e-5,
     "seed": 0,
 }
 PANELS = {
@@ -53,6 +49,7 @@ def run(
     **changes: Any,
 ) -> dict[str, Any]:
     """Catalogue -> column store -> plan -> fit in a run folder -> labels as a column -> picture. changes: other fit parameters."""
+    Path(out).mkdir(parents=True, exist_ok=True)
     store = catalogue_store(out, catalogue, files or None, say=lambda message: observe(Event("start", message)))
     return commands.study(
         store,
