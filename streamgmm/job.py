@@ -277,7 +277,7 @@ def saved_model(result: FitResult, source: AbstractSource, configuration: FitCon
     state = result.state
     provenance = {
         "source": source.fingerprint,
-        "configuration": configuration.model_dump(exclude={"deadline", "checkpoint_every"}),
+        "configuration": configuration.model_dump(exclude={"deadline", "checkpoint_every"}) | {"max_iter": configuration.most_passes},
         "outcome": result.outcome.word,
         "passes": state.passes,
         "rows": state.rows,

@@ -43,7 +43,7 @@ class DrawnRows(AbstractSource):
 
 def main(n_rows, n_components):
     source = DrawnRows(feature_names=tuple("abcdef"), units=("",) * D, rows=n_rows)
-    configuration = FitConfiguration(n_components=n_components, init="kmeans_plus_plus", tol=0.0, max_iter=1)
+    configuration = FitConfiguration(schedule="full_batch", n_components=n_components, init="kmeans_plus_plus", tol=0.0, max_iter=1)
     result = Job(source, configuration, Threads(2)).fit()
     sys.stdout.write(json.dumps({"rows": result.state.rows, "peak_bytes": peak_bytes()}))
 

@@ -256,7 +256,8 @@ def test_the_bound_is_the_sum_of_its_parts_and_grows_with_what_it_depends_on(fin
     assert bound(block_rows=4096)["blocks"] > parts["blocks"]
     assert bound(where=Where(threads=4))["blocks"] > parts["blocks"]
     assert bound(n_components=60)["statistics"] > parts["statistics"]
-    assert bound(n_init=5)["statistics"] > parts["statistics"]
+    assert bound(schedule="full_batch", n_init=5)["statistics"] > parts["statistics"]
+    assert bound(schedule="full_batch")["sample_for_starts"] < parts["sample_for_starts"]
     assert bound(covariance_type="diag")["statistics"] < parts["statistics"]
     assert bound(features=["mag"])["sample_for_starts"] < parts["sample_for_starts"]
 

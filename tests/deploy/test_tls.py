@@ -170,7 +170,7 @@ def fit_there(folder, config, address):
     told = dask.config.merge(dask.config.config, dask.config.collect([str(config)] if config else [], env={}))
     with dask.config.set(distributed=told["distributed"]), dask.config.set({"distributed.comm.timeouts.connect": "3s"}):
         where = Where(scheduler=address)
-        return commands.fit(store, folder / "run", n_components=2, init="random", max_iter=2, where=where)
+        return commands.fit(store, folder / "run", n_components=2, schedule="full_batch", init="random", max_iter=2, where=where)
 
 
 def test_s7_with_the_clusters_own_certificate_a_fit_runs(encrypted, certificates, tmp_path):

@@ -89,7 +89,8 @@ def test_s11_a_run_keeps_no_secret(through, tmp_path, capsys, monkeypatch):
 
 
 def test_s11_a_run_without_its_secret_asks_for_it(through, tmp_path):
-    commands.fit(URL, tmp_path / "run", n_components=2, init="random", max_iter=1, where=Where(executor="serial"))
+    few = {"n_components": 2, "schedule": "full_batch", "init": "random", "max_iter": 1}
+    commands.fit(URL, tmp_path / "run", **few, where=Where(executor="serial"))
     with pytest.raises(ConfigError, match=r"keeps no secrets.*--store") as refusal:
         commands.resume(tmp_path / "run", max_iter=2)
     assert CANARY not in str(refusal.value)
