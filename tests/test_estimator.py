@@ -519,7 +519,7 @@ def test_repairs_are_warned_of_once(rng):
 
 def test_warnings_point_at_the_callers_line(rows):
     gm = GaussianMixture(3, max_iter=1, random_state=0)
-    for call in (lambda: gm.fit(rows), lambda: gm.fit_predict(rows), lambda: sg.fit(rows, gm)):
+    for call in (lambda: gm.fit(rows), lambda: gm.fit_predict(rows), lambda: sg.fit(rows, gm, schedule="full_batch")):
         with pytest.warns(ConvergenceWarning) as caught:
             call()
         assert caught[0].filename == __file__
