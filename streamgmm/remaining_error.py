@@ -30,7 +30,7 @@ from streamgmm.weights.free import FreeWeights
 
 MOST_PARAMETERS = 2000  # an information matrix of more takes too long for every pass
 ROWS_A_PARAMETER = 20  # rows of the sample at least
-MOST_ROWS, MOST_FLOPS = 40_000, 5e10  # else: the sum of outer products takes a second or two
+MOST_ROWS, MOST_FLOPS = 200_000, 2e10  # else: the sum of outer products takes a second or two
 CHUNKS = 4  # of the sample, summed side by side, and added in their order
 TILE = 1 << 20  # numbers of a tile of scores
 SINGULAR = 1e-9  # of the largest eigenvalue: what is below is not determined by the sample
