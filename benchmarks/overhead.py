@@ -91,7 +91,7 @@ def turns_of(n_components: int, given: argparse.Namespace, folder: Path) -> list
     executor = Threads(given.threads)
 
     def job(n_passes: int) -> Job:
-        configuration = FitConfiguration(n_components=n_components, tol=0.0, max_iter=n_passes)
+        configuration = FitConfiguration(schedule="full_batch", n_components=n_components, tol=0.0, max_iter=n_passes)
         return Job(open_source(store, features=names), configuration, executor, start=mixture_of(mixture))
 
     job(2).fit()
