@@ -572,10 +572,9 @@ def load(path: PathLike) -> GaussianMixture:
     parameters = parameters_of(recorded) if isinstance(recorded, dict) else {}
     parameters |= {"n_components": record.mixture.n_components, "covariance_type": _kind(record.mixture)}
     made = GaussianMixture(**parameters)
-    history = record.log_likelihoods
     skipped = provenance.get("skipped")
     outcome = Outcome.__members__.get(str(provenance.get("outcome")).upper())
-    converged = outcome is Outcome.CONVERGED or (len(history) > 1 and abs(history[-1] - history[-2]) < made.tol)
+    converged = provenance.get("converged", outcome is Outcome.CONVERGED) is True
     seen = provenance.get("weight", provenance.get("rows"))
     counts = (skipped if isinstance(skipped, int) else 0, float(seen) if isinstance(seen, int | float) else 0.0)
     made._take(record, outcome, converged, *counts)  # noqa: SLF001

@@ -279,6 +279,7 @@ def saved_model(result: FitResult, source: AbstractSource, configuration: FitCon
         "source": source.fingerprint,
         "configuration": configuration.model_dump(exclude={"deadline", "checkpoint_every"}) | {"max_iter": configuration.most_passes},
         "outcome": result.outcome.word,
+        "converged": result.converged,
         "passes": state.passes,
         "rows": state.rows,
         "skipped": state.skipped,

@@ -41,7 +41,8 @@ def continued(record: SavedModel, online: Online, statistics: MixtureStatistics)
     if statistics.weight > 0:
         history = (*history, statistics.mean_log_likelihood)
     counts = {name: int(record.provenance.get(name, 0)) + getattr(statistics, name) for name in ("rows", "skipped")}
-    provenance = {**record.provenance, **counts, "weight": online.weight, "steps": online.steps, "outcome": "partial_fit"}
+    ending = {"weight": online.weight, "steps": online.steps, "outcome": "partial_fit", "converged": False}
+    provenance = {**record.provenance, **counts, **ending}
     return replace(record, mixture=online.mixture, log_likelihoods=history, provenance=provenance)
 
 

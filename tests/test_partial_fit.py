@@ -201,6 +201,7 @@ def test_a_saved_model_goes_on_with_what_its_mixture_implies(tmp_path, rng):
     made.save(tmp_path / "m.zarr")
     loaded = load(tmp_path / "m.zarr")
     assert loaded._seen == 4000
+    assert not loaded.converged_
     new = _rows(rng, 500)
     _assert_same_model(loaded.partial_fit(new).mixture_, made.partial_fit(new).mixture_)
 
