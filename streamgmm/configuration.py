@@ -3,7 +3,7 @@
 Strict: `"1e-3"`, `2.0` for an int and `True` for a number are refused. All faults are reported at once.
 """
 
-__all__ = ["COVARIANCE_TYPES", "INITS", "MAY_CHANGE", "FitConfiguration", "fresh_seed"]
+__all__ = ["COVARIANCE_TYPES", "EXPLORING", "INITS", "MAY_CHANGE", "FitConfiguration", "fresh_seed"]
 
 import secrets
 from collections.abc import Iterable, Mapping
@@ -23,7 +23,8 @@ COVARIANCE_TYPES: tuple[str, ...] = get_args(CovarianceType)
 INITS: tuple[str, ...] = get_args(Init)
 MAY_CHANGE = ("max_iter", "tol", "deadline", "checkpoint_every", "on_damage")  # a run may go on with another value of these
 
-MOST_PASSES = {"auto": 30}  # what is not resolved by then, more passes do not resolve
+EXPLORING = ("auto", "anchored")
+MOST_PASSES = {"auto": 30, "anchored": 30}  # what is not resolved by then, more passes do not resolve
 
 Count = Annotated[int, Field(ge=1)]
 Size = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -33,9 +34,9 @@ class FitConfiguration(BaseModel):
     """Parameters of a fit, with the defaults of the command line (the estimator has scikit-learn's).
 
     variance_floor is relative to each column's own variance over all rows; reg_covar is absolute; occupancy_floor is in rows;
-    tol is the change of the mean log-likelihood per row, and with schedule "auto" the mean square of the remaining error in standard
-    errors; max_iter counts passes over the table, None for the schedule's own (30 for "auto", else 100); arithmetic is the E-step's,
-    within a tile of rows; deadline and checkpoint_every (work that a kill may cost) are in seconds.
+    tol is the change of the mean log-likelihood per row, and with schedules "auto" and "anchored" the mean square of the remaining error in
+    standard errors; max_iter counts passes over the table, None for the schedule's own (30 for these two, else 100); arithmetic is the
+    E-step's, within a tile of rows; deadline and checkpoint_every (work that a kill may cost) are in seconds.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
@@ -45,7 +46,7 @@ class FitConfiguration(BaseModel):
     weight_model: Literal["free", "fixed"] = "free"
     assignment: Literal["soft", "hard"] = "soft"
     arithmetic: Literal["float64", "float32"] = "float64"
-    schedule: Literal["auto", "full_batch", "anderson", "stepwise", "incremental"] = "auto"
+    schedule: Literal["auto", "anchored", "full_batch", "anderson", "stepwise", "incremental"] = "auto"
     init: Init = "kmeans"
     n_init: Count = 1
     max_iter: Count | None = None
@@ -85,12 +86,12 @@ class FitConfiguration(BaseModel):
     @property
     def explores(self) -> bool:
         """Whether the fit begins on a sample in memory."""
-        return self.schedule_name == "auto"
+        return self.schedule_name in EXPLORING
 
     @property
     def schedule_name(self) -> str:
         """The schedule that is used: hard assignments have no likelihood that extrapolated steps could rise on."""
-        extrapolates = self.schedule in ("auto", "anderson")
+        extrapolates = self.schedule in (*EXPLORING, "anderson")
         return "full_batch" if extrapolates and self.assignment == "hard" else self.schedule
 
 

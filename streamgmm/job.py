@@ -19,7 +19,7 @@ from streamgmm.block import Block
 from streamgmm.cautions import cautions
 from streamgmm.checkpoint import Run
 from streamgmm.components._gaussian import AbstractGaussian
-from streamgmm.configuration import MAY_CHANGE, FitConfiguration
+from streamgmm.configuration import EXPLORING, MAY_CHANGE, FitConfiguration
 from streamgmm.errors import EXIT_STOPPED, CheckpointError, ConfigError, DataError, RunMismatchError
 from streamgmm.events import Event, ignore
 from streamgmm.executors.base import AbstractExecutor, never
@@ -267,7 +267,7 @@ def _still_converged(contender: Contender, configuration: FitConfiguration) -> b
     if "left" in contender.memory:
         return contender.converged and float(contender.memory["left"]) < configuration.tol
     history = contender.log_likelihoods
-    if str(configuration.schedule) == "auto":  # its verdict rests on statistics that are gone
+    if configuration.schedule in EXPLORING:  # its verdict rests on statistics that are gone
         return contender.converged
     return contender.converged and len(history) > 1 and abs(history[-1] - history[-2]) < configuration.tol
 

@@ -20,6 +20,7 @@ import numpy as np
 from streamgmm.block import Block
 from streamgmm.checkpoint import Run
 from streamgmm.chosen_executor import executor_for
+from streamgmm.configuration import EXPLORING
 from streamgmm.errors import EXIT_STOPPED, CheckpointError, DataChangedError, DataError
 from streamgmm.events import Event
 from streamgmm.fit import FitResult, ended_with, start_state, starts_from_sample
@@ -110,7 +111,7 @@ class LadderJob(Job):
     def problem(self) -> FitProblem:
         """See the base class; the schedule that asks for the remaining error gets the sample."""
         problem = super().problem()
-        return replace(problem, sample=self.sample_block) if problem.schedule.name == "auto" else problem
+        return replace(problem, sample=self.sample_block) if problem.schedule.name in EXPLORING else problem
 
     def record(self) -> dict[str, Any]:
         """See the base class; with what became of the starts, once that is known."""

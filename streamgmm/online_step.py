@@ -5,7 +5,7 @@ batches move a mixture instead of making one. Moments are kept about a centre an
 loop over rows (live.py), and knows no reservoir and no alarm.
 """
 
-__all__ = ["ALPHA", "T0", "Online", "blended", "gain_of", "implied_moments", "online_from", "stepped"]
+__all__ = ["Online", "blended", "gain_of", "implied_moments", "online_from", "stepped"]
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,14 +14,12 @@ from typing import cast
 import numpy as np
 
 from streamgmm.arrays import FloatArray
-from streamgmm.components._gaussian import AbstractGaussian, GaussianMoments
+from streamgmm.components._gaussian import GaussianMoments
 from streamgmm.em import MixtureStatistics, Repair, m_step
 from streamgmm.errors import NumericalError
-from streamgmm.linalg import pack
+from streamgmm.implied import gaussian, implied_moments, step_length
 from streamgmm.mixture import Mixture
 from streamgmm.regularisation import Regularisation
-
-ALPHA, T0 = 0.6, 2.0  # of the step size (t + T0)^-ALPHA; it must fall more slowly than 1/t and faster than 1/sqrt(t)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,16 +42,6 @@ class Online:
         return cls(mixture, GaussianMoments.from_arrays(arrays, "moments."), weight, steps)
 
 
-def implied_moments(mixture: Mixture, weight: float) -> GaussianMoments:
-    """What so many rows would give if they followed the mixture, about its means: n = W pi, no first moment, A = n V."""
-    components = _gaussian(mixture)
-    n = weight * mixture.weights.proportions
-    dense = components.dense_covariances()
-    per_component = pack(dense) if components.structure.dense else np.ascontiguousarray(np.einsum("kii->ki", dense))
-    second = components.structure.reduce(n[:, None] * per_component)
-    return GaussianMoments(components.means, n, np.zeros_like(components.means), second)
-
-
 def online_from(mixture: Mixture, weight: float) -> Online:
     """A fitted mixture to go on from; weight: of the rows that it was fitted to, 0 where nobody knows."""
     return Online(mixture, implied_moments(mixture, max(weight, 1.0)), weight)
@@ -66,7 +54,7 @@ def gain_of(seen: float, batch: float, window: float | None = None) -> float:
     """
     if window is not None:
         return min(1.0, batch / window)
-    return float((seen / batch + T0) ** -ALPHA)
+    return step_length(seen / batch)
 
 
 def blended(online: Online, batch: GaussianMoments, gain: float, weight: float, batch_weight: float) -> GaussianMoments:
@@ -74,7 +62,7 @@ def blended(online: Online, batch: GaussianMoments, gain: float, weight: float, 
     fresh = batch.scale(gain * weight / batch_weight)
     if gain >= 1:
         return fresh
-    past = online.moments.rebase(batch.centre, _gaussian(online.mixture).structure)
+    past = online.moments.rebase(batch.centre, gaussian(online.mixture).structure)
     return past.scale((1 - gain) * weight / float(past.n.sum())).merge(fresh)
 
 
@@ -100,7 +88,3 @@ def stepped(
     if any(repair.action != "floor" for repair in repairs):  # components were put elsewhere or removed: their past is not theirs
         moments = implied_moments(mixture, weight)
     return Online(mixture, moments, seen, online.steps + 1), repairs
-
-
-def _gaussian(mixture: Mixture) -> AbstractGaussian:
-    return cast(AbstractGaussian, mixture.components)

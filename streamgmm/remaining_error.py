@@ -9,7 +9,7 @@ m = m_0 + W^-1 u, V = W^-1 exp(E) W^-T with E = sum_p e_p G_p, logarithms of pro
 s_u = r z, s_e = r (z^T G z - tr G) / 2, s_pi = r - pi. Where components share a covariance, C - B is left out.
 """
 
-__all__ = ["MOST_PARAMETERS", "TILE", "NewtonStep", "newton_step"]
+__all__ = ["MOST_PARAMETERS", "TILE", "NewtonStep", "decrement_towards", "newton_step"]
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -65,6 +65,21 @@ def newton_step(mixture: Mixture, moments: Statistics, weight: float, sample: Bl
         farthest = FARTHEST * np.sqrt(max(weight / sample.n_rows, 1.0) / values)
         step = vectors @ np.clip(along / values, -farthest, farthest) / size
     return NewtonStep(float((along**2 / values).sum()), _moved(mixture, components, basis, step))
+
+
+def decrement_towards(mixture: Mixture, moments: Statistics, other: Mixture) -> float:
+    """S^T step, which is S^T I^-1 S where the step to the other mixture is Newton's."""
+    components, towards = mixture.components, other.components
+    assert isinstance(components, AbstractGaussian)
+    assert isinstance(towards, AbstractGaussian)
+    assert isinstance(moments, GaussianMoments)
+    basis, w = _basis(components), _whitening(components)
+    changes = w @ towards.dense_covariances() @ w.transpose(0, 2, 1) - np.eye(components.n_features)
+    by_entry = np.einsum("pij,kij->kp", basis, changes) / np.einsum("pij,pij->p", basis, basis)
+    ratios = np.log(other.weights.proportions / mixture.weights.proportions)
+    means = np.einsum("kij,kj->ki", w, towards.means - components.means)
+    step = (_shares(mixture, ratios - ratios[-1]), means.ravel(), by_entry[: 1 if components.structure.shared else None].ravel())
+    return float(_score_of(mixture, components, moments, basis) @ np.concatenate(step))
 
 
 def _basis(components: AbstractGaussian) -> FloatArray:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from streamgmm.block import Block
 from streamgmm.checkpoint import Run
-from streamgmm.configuration import FitConfiguration
+from streamgmm.configuration import EXPLORING, FitConfiguration
 from streamgmm.coordinates import from_vector, scale_of, to_vector
 from streamgmm.em import e_step, m_step
 from streamgmm.executors.serial import Serial
@@ -27,6 +27,7 @@ from streamgmm.weights.free import FreeWeights
 
 FAMILIES = ("full", "tied", "diag", "spherical", "tied_spherical")
 families = pytest.mark.parametrize("family", FAMILIES)
+both = pytest.mark.parametrize("schedule", EXPLORING)
 NO_FLOORS = Regularisation(0.0)
 
 
@@ -209,12 +210,15 @@ def part_of_the_table(monkeypatch):
     """The sample is a quarter of the rows, so that passes have something to do."""
     monkeypatch.setattr("streamgmm.exploration.EXPLORED_ROWS", N // 4)
     monkeypatch.setattr("streamgmm.exploration.EXPLORED_ROWS_A_PARAMETER", 1)
+    monkeypatch.setattr("streamgmm.schedules._anchored_step.ROWS_A_PARAMETER", 1)
+    monkeypatch.setattr("streamgmm.schedules._anchored_step.ROWS_A_MOMENT", 1)
 
 
 @pytest.mark.usefixtures("part_of_the_table")
+@both
 @families
-def test_it_ends_at_an_optimum_that_plain_em_does_not_improve(table, family):
-    result = job_of(table, covariance_type=family, tol=1e-6, max_iter=300).fit()
+def test_it_ends_at_an_optimum_that_plain_em_does_not_improve(table, family, schedule):
+    result = job_of(table, covariance_type=family, schedule=schedule, tol=1e-6, max_iter=300).fit()
     assert result.outcome is Outcome.CONVERGED
     whole = block_of(table)
     own = statistics_of(result.mixture, whole).log_likelihood
@@ -224,17 +228,19 @@ def test_it_ends_at_an_optimum_that_plain_em_does_not_improve(table, family):
 
 
 @pytest.mark.usefixtures("part_of_the_table")
-@pytest.mark.parametrize("n_threads", [1, 2, 4])
-def test_the_same_bits_on_any_number_of_threads(table, n_threads):
-    assert bits(job_of(table, Threads(n_threads)).fit()) == bits(job_of(table).fit())
+@both
+def test_the_same_bits_on_any_number_of_threads(table, schedule):
+    found = [job_of(table, executor, schedule=schedule).fit() for executor in (Serial(), Threads(1), Threads(2), Threads(4))]
+    assert len({tuple(bits(result).items()) for result in found}) == 1
 
 
 @pytest.mark.usefixtures("part_of_the_table")
-def test_interrupted_after_every_pass_it_ends_with_the_same_bits(table, tmp_path):
-    whole = job_of(table, tol=1e-9).fit()
+@both
+def test_interrupted_after_every_pass_it_ends_with_the_same_bits(table, tmp_path, schedule):
+    whole = job_of(table, schedule=schedule, tol=1e-9).fit()
     assert whole.state.passes > 2
     for passes in range(1, whole.state.passes + 1):
-        result = job_of(table, tol=1e-9, max_iter=passes).fit_in(Run(tmp_path / "run"))
+        result = job_of(table, schedule=schedule, tol=1e-9, max_iter=passes).fit_in(Run(tmp_path / "run"))
         assert result.state.passes == passes
     assert bits(result) == bits(whole)
 
@@ -255,9 +261,10 @@ def test_a_capped_fit_ends_with_a_mixture_no_worse_than_its_last_look(table):
 
 
 @pytest.mark.usefixtures("part_of_the_table")
-def test_moved_and_scaled_rows_give_the_moved_and_scaled_mixture(table):
-    here = job_of(table, tol=1e-6).fit().mixture.components
-    there = job_of(np.ascontiguousarray(table * [1e-3, 1e4, 2.0] + [5.0, -1e6, 0.0]), tol=1e-6).fit().mixture.components
+@both
+def test_moved_and_scaled_rows_give_the_moved_and_scaled_mixture(table, schedule):
+    here = job_of(table, schedule=schedule, tol=1e-6).fit().mixture.components
+    there = job_of(np.ascontiguousarray(table * [1e-3, 1e4, 2.0] + [5.0, -1e6, 0.0]), schedule=schedule, tol=1e-6).fit().mixture.components
     order = [
         int(np.argmin(((there.means - m * [1e-3, 1e4, 2.0] - [5.0, -1e6, 0.0]) ** 2 / [1e-6, 1e8, 4]).sum(axis=1))) for m in here.means
     ]
@@ -281,9 +288,9 @@ def test_the_order_of_rows_changes_next_to_nothing(table, order):
 
 
 def test_hard_assignments_take_plain_passes(table):
-    job = job_of(table, assignment="hard", max_iter=3)
-    assert job.schedule.name == "full_batch"
-    assert job.fit().state.passes <= 3
+    found = [job_of(table, schedule=schedule, assignment="hard", max_iter=5).fit() for schedule in ("auto", "anderson", "full_batch")]
+    assert len({tuple(bits(result).items()) for result in found}) == 1
+    assert len({result.log_likelihoods for result in found}) == 1
 
 
 def test_a_single_component_is_known_at_once(table):

@@ -6,7 +6,7 @@ differences of x and r, and g the least squares solution of r = dR g (Anderson 1
 sound comes out, the next look is at that image, whose likelihood is no lower; then the history begins anew.
 """
 
-__all__ = ["Anderson", "accelerate", "is_sound"]
+__all__ = ["Anderson", "accelerate", "extrapolated", "history", "is_sound"]
 
 from collections.abc import Mapping
 
@@ -56,15 +56,15 @@ def accelerate(look: Look) -> Step:
     if repairs or mixture.n_components != look.mixture.n_components or (mixture.weights.proportions == 0).any():
         return Step(mixture, repairs, {}, converged=False if repairs else None)
     image = to_vector(mixture)
-    points, images = _history(memory, to_vector(look.mixture), image)
+    points, images = history(memory, to_vector(look.mixture), image)
     kept: dict[str, FloatArray] = {"points": points, "images": images, "image": image, "value": np.array(value)}
-    found = _extrapolated(points, images, look.mixture)
+    found = extrapolated(points, images, look.mixture)
     if found is not None and is_sound(found, look.regularisation, mixture):
         return Step(found, repairs, kept)
     return Step(mixture, repairs, kept)
 
 
-def _history(memory: Mapping[str, FloatArray], x: FloatArray, image: FloatArray) -> tuple[FloatArray, FloatArray]:
+def history(memory: Mapping[str, FloatArray], x: FloatArray, image: FloatArray) -> tuple[FloatArray, FloatArray]:
     """The last looks (m+1 p) and their images, the newest last."""
     order = max(1, min(ORDER, x.size // 2))
     before = [memory[name] if name in memory else np.empty((0, x.size)) for name in ("points", "images")]
@@ -72,7 +72,8 @@ def _history(memory: Mapping[str, FloatArray], x: FloatArray, image: FloatArray)
     return points, images
 
 
-def _extrapolated(points: FloatArray, images: FloatArray, like: Mixture) -> Mixture | None:
+def extrapolated(points: FloatArray, images: FloatArray, like: Mixture) -> Mixture | None:
+    """The next point, None where nothing sound comes out."""
     if len(points) < 2:
         return None
     scale = scale_of(like)

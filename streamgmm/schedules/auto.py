@@ -15,6 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from streamgmm.arrays import FloatArray
+from streamgmm.coordinates import from_vector
 from streamgmm.mixture import Mixture
 from streamgmm.remaining_error import MOST_PARAMETERS, NewtonStep, newton_step
 from streamgmm.schedules.anderson import Anderson, accelerate, is_sound
@@ -32,36 +33,43 @@ class Auto(Anderson):
         """See the base class."""
         step = accelerate(look)
         if step.repairs or step.converged is False:
-            went_wrong = "newton" in look.memory or "distrust" in look.memory
-            return replace(step, memory={**step.memory, "distrust": np.array(1.0)}) if went_wrong else step
-        newton = None if "distrust" in look.memory and _far(look) else _newton(look)
-        left, how = _left(look, newton)
+            return _gone_wrong(look, step) if "informed" in look.memory or "distrust" in look.memory else step
+        found = None if "distrust" in look.memory and _far(look) else self.informed(look)
+        left, how = _left(look, found)
         said = "" if left is None else f"remaining error {np.sqrt(left):.2g} standard errors{how}"
         kept = step.memory if left is None else {**step.memory, "left": np.array(left)}
         if left is not None and left < look.tol:
             return Step(look.mixture, step.repairs, kept, converged=True, said=said)
         if "distrust" in look.memory:
             kept = {**kept, "distrust": look.memory["distrust"]}
-        elif newton is not None and newton.mixture is not None and is_sound(newton.mixture, look.regularisation, look.mixture):
-            return Step(newton.mixture, step.repairs, {**kept, "newton": np.array(1.0)}, converged=False, said=said)
+        elif found is not None and found.mixture is not None and is_sound(found.mixture, look.regularisation, look.mixture):
+            taken = look.memory.get("informed", np.array(0.0)) + 1
+            return Step(found.mixture, step.repairs, {**kept, "informed": np.array(taken)}, converged=False, said=said)
         return replace(step, memory=kept, converged=False, said=said)
+
+    def informed(self, look: Look) -> NewtonStep | None:
+        """The step from the sample's information, None where there is no sample, or no room for the matrix."""
+        if look.sample is None or look.mixture.n_parameters > MOST_PARAMETERS:
+            return None
+        return newton_step(look.mixture, look.statistics.components, look.statistics.weight, look.sample)
 
     def result(self, mixture: Mixture, memory: Mapping[str, FloatArray], *, converged: bool) -> Mixture:
         """The mixture of the last look where it was the end, whose likelihood was measured; else as any accelerated pass."""
         return mixture if converged else super().result(mixture, memory, converged=converged)
 
 
-def _newton(look: Look) -> NewtonStep | None:
-    """The step from the sample's information, None where there is no sample, or no room for the matrix."""
-    if look.sample is None or look.mixture.n_parameters > MOST_PARAMETERS:
-        return None
-    return newton_step(look.mixture, look.statistics.components, look.statistics.weight, look.sample)
+def _gone_wrong(look: Look, step: Step) -> Step:
+    """After a fall, or a component that has to be repaired: no step from the sample any more, and back to EM's where there is one."""
+    if step.repairs and "image" in look.memory:
+        said = "a component collapsed: back to the EM step"
+        step = Step(from_vector(look.memory["image"], look.mixture), converged=False, said=said)
+    return replace(step, memory={**step.memory, "distrust": np.array(1.0)})
 
 
-def _left(look: Look, newton: NewtonStep | None) -> tuple[float | None, str]:
+def _left(look: Look, found: NewtonStep | None) -> tuple[float | None, str]:
     """Mean square of the remaining error in standard errors, None where nothing tells; and what it rests on."""
-    if newton is not None:
-        return newton.decrement / look.mixture.n_parameters, ""
+    if found is not None:
+        return found.decrement / look.mixture.n_parameters, ""
     return (None, "") if look.sample is not None and look.mixture.n_parameters <= MOST_PARAMETERS else _by_gains(look)
 
 

@@ -13,8 +13,9 @@ import numpy as np
 
 from streamgmm.arrays import FloatArray
 from streamgmm.components._gaussian import GaussianMoments
+from streamgmm.implied import gaussian
 from streamgmm.mixture import Mixture
-from streamgmm.schedules._moments import gaussian, maximised, moments_of
+from streamgmm.schedules._moments import maximised, moments_of
 from streamgmm.schedules.base import AbstractSchedule, Batches, Look, Step
 
 MOST_GROUPS = 64

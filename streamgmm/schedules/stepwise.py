@@ -1,6 +1,6 @@
 """Stepwise EM: a step after every batch of blocks, of a length that shrinks (Cappe & Moulines 2009; Liang & Klein 2009). Floor 4.
 
-s <- (1 - g) s + g T/W with the batch's statistics T of weight W, taken about the mixture that s gives; g = (t + T0)^-ALPHA after t steps.
+s <- (1 - g) s + g T/W with the batch's statistics T of weight W, taken about the mixture that s gives; g is `step_length` at step t.
 s begins as what the start mixture implies, so that no early batch counts for all. After each pass the mixture is that of the average of s
 over the second half of its steps (Polyak & Ruppert), and s goes on from there. It is NOT exact: the answer keeps a noise that shrinks with
 the number of steps; for tables that can be read again and again, accelerated passes reach the optimum in fewer reads.
@@ -16,9 +16,10 @@ import numpy.typing as npt
 
 from streamgmm.arrays import FloatArray
 from streamgmm.components._gaussian import GaussianMoments
+from streamgmm.implied import gaussian, implied_moments, step_length
 from streamgmm.mixture import Mixture
 from streamgmm.regularisation import Regularisation
-from streamgmm.schedules._moments import gaussian, implied, maximised, moments_of
+from streamgmm.schedules._moments import maximised, moments_of
 from streamgmm.schedules.base import AbstractSchedule, Batches, Look, Step
 
 MOST_STRATA = 16
@@ -28,16 +29,14 @@ RECENT = 3.0  # of a pass whose end nobody knows, step t counts like t^RECENT in
 class Stepwise(AbstractSchedule):
     """Reads a table in batches of one block of each part of it, so that one that is sorted by anything gives batches like the whole.
 
-    One pass over an iterator is enough: every block is a step, and the fit ends with the rows, as `passes_exhausted`. Steps shrink
-    as (t + T0)^-ALPHA, where 1/2 < ALPHA <= 1 makes them sum to infinity and their squares not, and T0 >= 0 keeps the first ones short.
-    Chunks larger than a block are read more than once a pass where the cache of decoded rows does not hold them.
+    One pass over an iterator is enough: every block is a step, and the fit ends with the rows, as `passes_exhausted`. Chunks
+    larger than a block are read more than once a pass where the cache of decoded rows does not hold them.
     """
 
     name = "stepwise"
     needs_second_look = False
     monotone = False
-    ALPHA = 0.6
-    T0 = 2.0
+    length = staticmethod(step_length)
 
     def batches(self, n_blocks: int, number: int, seed: int) -> Batches:
         """Contiguous strata, each in an order of its own; every batch takes a block of each, the first ones what does not divide."""
@@ -52,7 +51,7 @@ class Stepwise(AbstractSchedule):
         if look.statistics.weight <= 0:
             return Step(look.mixture, memory=look.memory)
         t = float(look.memory.get("t", np.array(0.0))) + 1
-        g = (t + self.T0) ** -self.ALPHA
+        g = self.length(t)
         before = _kept(look.memory, look.mixture)
         batch = moments_of(look.statistics).scale(1 / look.statistics.weight)
         s = _blend(before, batch, g)
@@ -86,7 +85,7 @@ def _share(look: Look) -> float:
 def _kept(memory: Mapping[str, FloatArray], mixture: Mixture, prefix: str = "") -> GaussianMoments:
     """Moments of the memory, about the mixture's means; what the mixture implies where it holds none."""
     if f"{prefix}n" not in memory:
-        return implied(mixture)
+        return implied_moments(mixture)
     kept = GaussianMoments(memory["centre"], *(memory[f"{prefix}{name}"] for name in ("n", "first", "second")))
     components = gaussian(mixture)
     return kept.rebase(components.means, components.structure)

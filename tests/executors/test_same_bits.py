@@ -15,6 +15,7 @@ from streamgmm.executors.serial import Serial
 from streamgmm.executors.threads import Threads
 from streamgmm.job import Job
 from streamgmm.model_file import model_hash
+from streamgmm.registry import names
 from streamgmm.sources import as_source, open_source
 from streamgmm.state import Outcome
 from tests.executors.conftest import local_cluster
@@ -156,8 +157,9 @@ def test_the_hash_is_of_names_and_bytes(stores, tmp_path):
     assert len(before) == hashlib.sha256().digest_size * 2
 
 
-@pytest.mark.parametrize("schedule", ["stepwise", "incremental"])
-def test_one_hash_for_rounds_within_a_pass(schedule, stores, client, tmp_path):
+@pytest.mark.parametrize("schedule", [name for name in names("schedules") if name != "full_batch"])
+def test_one_hash_for_every_schedule(schedule, stores, client, tmp_path, monkeypatch):
+    monkeypatch.setattr("streamgmm.exploration.EXPLORED_ROWS", N // 10)  # exploring is not what is looked at here
     found = {
         name: fitted_hash(opened(stores["odd"]), executor, tmp_path / name, schedule=schedule)
         for name, executor in {"serial": Serial(), "threads": Threads(3), "dask": DaskDistributed(client)}.items()
