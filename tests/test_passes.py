@@ -24,7 +24,7 @@ from streamgmm.reduce import Span, TreeReducer, remaining
 from streamgmm.regularisation import Regularisation
 from streamgmm.saving import SHARE, Saver
 from streamgmm.schedules.full_batch import FullBatch
-from streamgmm.state import FitState, Outcome
+from streamgmm.state import FitState, Outcome, Progress
 from streamgmm.stopping import Stopping
 from tests.making import CountedRows, as_arrays_equal, em_steps, fit_rows, rows_source, same_bits, wide_start
 
@@ -256,11 +256,11 @@ class Commits:
     """In place of a run: notes states, takes time, fails on demand."""
 
     def __init__(self, clock, seconds=0.0):
-        self.clock, self.seconds, self.states, self.full = clock, seconds, [], False
+        self.clock, self.seconds, self.states, self.full, self.kept = clock, seconds, [], False, False
 
-    def commit(self, state):
+    def commit(self, state, *, last=False):
         self.clock.now += self.seconds
-        if self.full:
+        if self.full and not (last and self.kept):
             raise StorageError("no room")
         self.states.append(state)
         return type("Commit", (), {"number": len(self.states)})
@@ -304,7 +304,7 @@ def test_a_full_disk_is_told_and_tried_again_until_too_much_would_be_lost(starts
     for _ in range(10):
         clock.now += 10.0
         saver(start_state(starts))
-    assert [event.kind for event in seen] == ["warning"] * 10
+    assert [event.kind for event in seen] == ["warning"], "told once"
     commits.full = False
     clock.now += 10.0
     saver(start_state(starts))
@@ -313,6 +313,35 @@ def test_a_full_disk_is_told_and_tried_again_until_too_much_would_be_lost(starts
     clock.now += 111.0
     with pytest.raises(StorageError):
         saver(start_state(starts))
+
+
+def test_a_fit_that_gives_up_on_a_full_disk_takes_the_room_that_is_kept(starts):
+    clock, seen = Clock(), []
+    commits = Commits(clock)
+    commits.full = commits.kept = True
+    saver = Saver(commits, 10.0, seen.append, clock, max_unsaved=100.0)
+    clock.now += 50.0
+    saver(start_state(starts))
+    assert commits.states == []
+    clock.now += 51.0
+    with pytest.raises(StorageError):
+        saver(start_state(starts))
+    assert len(commits.states) == 1
+    assert [event.kind for event in seen] == ["warning", "commit"]
+
+
+def test_a_part_of_a_pass_that_is_saved_ahead_of_an_error_takes_the_room_that_is_kept(starts):
+    clock = Clock()
+    commits = Commits(clock)
+    commits.full = commits.kept = True
+    part = replace(start_state(starts), progress=Progress("stamp", ()))
+    saver = Saver(commits, 10.0, clock=clock)
+    clock.now += 10.0
+    saver(part)
+    assert commits.states == [], "it was due, the pass goes on"
+    clock.now += 1.0
+    saver(part)
+    assert commits.states == [part]
 
 
 def test_the_end_of_a_fit_that_cannot_be_saved_is_an_error(starts):
