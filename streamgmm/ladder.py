@@ -175,7 +175,7 @@ class LadderJob(Job):
         """One read of all rows."""
         tree: TreeReducer[LadderScores] = TreeReducer(merge_scores)
         began, rows = time.monotonic(), 0
-        with closing(self.executor.map_spans(function, merge_scores, self.whole, sound=LadderScores.fault)) as found:
+        with closing(self.executor.map_spans(function, merge_scores, self.whole, sound=lambda _, one: one.fault())) as found:
             for one in found:
                 if self.stop_requested():
                     raise _StoppedScoring

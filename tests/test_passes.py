@@ -19,6 +19,7 @@ from streamgmm.executors.threads import Threads
 from streamgmm.fit import fit_states, run_fit, start_state
 from streamgmm.job import Job, saved_model
 from streamgmm.ledger import Ledger
+from streamgmm.partial_check import check_of
 from streamgmm.passes import BlockStatistics, Caller, FitProblem
 from streamgmm.reduce import Span, TreeReducer, remaining
 from streamgmm.regularisation import Regularisation
@@ -152,6 +153,38 @@ def test_a_partial_that_no_rows_can_give_has_a_fault(table, starts):
         assert said in bad.fault()
 
 
+FOREIGN = {
+    "another number of components": (lambda p: {"components": moments(p, n=np.ones(1))}, "n: float64 of shape"),
+    "other columns": (lambda p: {"components": moments(p, first=np.ones((3, 5)))}, "first: float64 of shape"),
+    "other moments": (lambda p: {"components": moments(p, second=np.ones((3, 1)))}, "second: float64 of shape"),
+    "another dtype": (lambda p: {"components": moments(p, n=np.ones(3, np.float32))}, "n: float32"),
+    "another reference": (lambda p: {"components": moments(p, centre=p.components.centre + 1)}, "about another reference"),
+    "more rows": (lambda p: {"rows": p.rows + 1}, "counts 101 rows, the span has 100"),
+    "rows of type float": (lambda p: {"rows": float(p.rows)}, "rows: float64"),
+    "too much weight": (lambda p: {"weight": 2 * p.weight}, "add up to 100, the rows weigh 200"),
+}
+
+
+def moments(statistics, **changed):
+    return replace(statistics.components, **changed)
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_a_partial_of_another_form_is_refused(kind, table, starts):
+    """A worker of another release that the first look let through, W5."""
+    change, said = FOREIGN[kind]
+    mixture = starts[0]
+    good = partials_of(table, mixture)[0]
+    check = check_of((mixture,), rows_source(table, block_rows=100), hard=False, arithmetic="float64")
+    assert check(Span(0, 0), good) == ""
+    bad = replace(good, statistics=(replace(good.statistics[0], **change(good.statistics[0])),))
+    assert said in check(Span(0, 0), bad)
+    assert bool(check.misfit(Span(0, 0), bad)) == (kind != "too much weight")
+    assert "of 2 starts" in check(Span(0, 0), replace(good, statistics=good.statistics * 2))
+    assert "2 checksums for 1 block" in check(Span(0, 0), replace(good, checksums=np.zeros(2, np.uint32)))
+    assert "there are 11" in check(Span(11, 0), good)
+
+
 # ---- states within a pass --------------------------------------------------------------------------------------------
 
 
@@ -212,7 +245,7 @@ def test_a_part_of_a_pass_about_other_parameters_is_left_out_and_said(table, sta
 def test_a_part_of_a_pass_beyond_the_end_of_the_table_is_refused(table, starts):
     """Catalogue row K14."""
     state = part_of_a_pass(problem_of(table), starts)
-    with pytest.raises(CheckpointError, match="which this table of 2 blocks does not have"):
+    with pytest.raises(CheckpointError, match="cannot be of this table of 2 blocks"):
         next(fit_states(problem_of(table[:150]), state, Serial()))
 
 

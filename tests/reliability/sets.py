@@ -21,6 +21,7 @@ SETS = {
     "hostile inputs": TrialSet("hostile bytes in place of commits and models", "damage", 2_000, "hostile_inputs"),
     "acknowledgements": TrialSet("object stores whose replies are lost", "acknowledgements", 1_000),
     "schedules": TrialSet("simulated schedules: reordered, twice, late, dropped, stale, stopped, resumed", "schedules", 5_000),
+    "foreign results": TrialSet("the same with results of workers of another release among them", "schedules", 2_000, "foreign_trials"),
     "ladders": TrialSet("ladders killed at any event, in passes and in the last read; started again", "ladders", 200),
     "workers": TrialSet("fits on a real cluster whose workers are killed, frozen and retired", "cluster", 20, "worker_trials"),
     "poison": TrialSet("a block that kills every worker that computes it", "cluster", 30, "poison_trials"),
