@@ -56,11 +56,20 @@ class PartialCheck:
             return "its starts count different rows"
         if whole.n_rows is None:
             return ""
-        wanted = sum(stop - start for start, stop in (whole.span(self.source.number(index)) for index in blocks))
+        wanted = self._rows_of(blocks)
         return "" if partial.rows == wanted else f"it counts {partial.rows} rows, the span has {wanted}"
+
+    def _rows_of(self, blocks: range) -> int:
+        whole = self.source.whole
+        if whole is self.source:  # without a loop: what claims to be a span may claim to be of any length
+            return whole.span(blocks[-1])[1] - whole.span(blocks[0])[0]
+        spans = (whole.span(self.source.number(index)) for index in blocks)
+        return sum(stop - start for start, stop in spans)
 
     def _wrong_sum(self, partial: Partial) -> str:
         for number, (one, mixture) in enumerate(zip(partial.statistics, self.mixtures, strict=True)):
+            if self.source.sample_weight is None and one.weight != one.rows:
+                return f"the {one.rows} rows of start {number} weigh {one.weight:g}, and have no weights"
             counts = mixture.components.counts(one.components)
             if not abs(float(counts.sum()) - one.weight) <= SAME_SUM * max(one.weight, 1.0) or (counts < -SAME_SUM).any():
                 return f"the responsibilities of start {number} add up to {counts.sum():g}, the rows weigh {one.weight:g}"

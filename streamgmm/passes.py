@@ -3,7 +3,7 @@
 What is fitted to what (`FitProblem`), what the loop asks of its caller (`Caller`), and a generator that gives the sum over all blocks.
 """
 
-__all__ = ["BlockStatistics", "Caller", "FitProblem", "Observer", "Stop", "changed_rows", "one_pass"]
+__all__ = ["BlockStatistics", "Caller", "FitProblem", "Observer", "Stop", "changed_rows", "check_saved_part", "one_pass"]
 
 import hashlib
 import time
@@ -102,8 +102,7 @@ def one_pass(
 
     Raises Stop where the caller, or the deadline, ends it before. pass_began: where this is a round within a pass that began before.
     """
-    function = _block_statistics(problem, state)
-    check = check_of(function.mixtures, problem.source, hard=problem.hard, arithmetic=problem.arithmetic)
+    function, check = _block_statistics(problem, state)
     done = _done_before(problem, state, function.stamp, check, caller.observe)
     ledger = Ledger(function.stamp, problem.source.n_blocks, done, problem.source.number, check.misfit)
     pass_began, missing = caller.clock() if pass_began is None else pass_began, ledger.missing
@@ -161,7 +160,8 @@ def _say_retries(problem: FitProblem, observe: Observer, said: int) -> int:
     return len(retries)
 
 
-def _block_statistics(problem: FitProblem, state: FitState) -> BlockStatistics:
+def _block_statistics(problem: FitProblem, state: FitState) -> tuple[BlockStatistics, PartialCheck]:
+    """The function of a pass, and the check of what it gives."""
     mixtures = tuple(c.mixture for c in state.active)
     number = f"{state.passes}" if problem.source.whole is problem.source else f"{state.passes}.{state.step}"
     stamp = hashlib.sha256(f"{number} {problem.source.block_rows} {problem.hard} {problem.arithmetic}".encode())
@@ -169,8 +169,15 @@ def _block_statistics(problem: FitProblem, state: FitState) -> BlockStatistics:
         stamp.update(f"{contender.start}".encode())
         for value in contender.mixture.to_arrays().values():
             stamp.update(np.ascontiguousarray(value).tobytes())
-    check = not problem.source.in_memory
-    return BlockStatistics(mixtures, problem.source.block_rows, problem.hard, problem.arithmetic, stamp.hexdigest()[:16], check)
+    how = problem.source.block_rows, problem.hard, problem.arithmetic
+    function = BlockStatistics(mixtures, *how, stamp.hexdigest()[:16], not problem.source.in_memory)
+    return function, check_of(mixtures, problem.source, hard=problem.hard, arithmetic=problem.arithmetic)
+
+
+def check_saved_part(problem: FitProblem, state: FitState, observe: Observer) -> None:
+    """What a pass would say of the part of it that a state holds. No row is read. Raises CheckpointError."""
+    function, check = _block_statistics(problem, state)
+    _done_before(problem, state, function.stamp, check, observe)
 
 
 def _done_before(

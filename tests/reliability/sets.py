@@ -19,6 +19,7 @@ SETS = {
     "power": TrialSet("power loss on a simulated disk: what was not synced is lost, torn or reordered", "power_loss", 10_000),
     "damage": TrialSet("damaged commits and models", "damage", 10_000),
     "hostile inputs": TrialSet("hostile bytes in place of commits and models", "damage", 2_000, "hostile_inputs"),
+    "saved parts": TrialSet("commits in mid-pass, whole in every hash, whose sums are not those of rows", "damage", 2_000, "part_trials"),
     "acknowledgements": TrialSet("object stores whose replies are lost", "acknowledgements", 1_000),
     "schedules": TrialSet("simulated schedules: reordered, twice, late, dropped, stale, stopped, resumed", "schedules", 5_000),
     "foreign results": TrialSet("the same with results of workers of another release among them", "schedules", 2_000, "foreign_trials"),
