@@ -177,24 +177,26 @@ class Run:
 
     # ---- writing commits ---------------------------------------------------------------------------------------------
 
-    def commit(self, state: FitState) -> Commit:
+    def commit(self, state: FitState, *, last: bool = False) -> Commit:
         """Write the state as the next commit; then drop commits older than the third newest one that verifies.
+
+        A state that ends the fit, or is said to be the last one, may take the room that was kept for it on a full disk.
 
         Raises RunLockedError (another process wrote since), StorageError (nothing was saved; the commits before are untouched).
         """
         if self._top is None:
             self.latest()
         self._adopt()
-        last, top = self._last, self._top or 0
-        parent, parent_number = (last.record_hash, last.number) if last is not None else ("", 0)
+        newest, top = self._last, self._top or 0
+        parent, parent_number = (newest.record_hash, newest.number) if newest is not None else ("", 0)
         raw, made = pack(state, Link(top + 1, parent, parent_number, self._identity, self.storage.writer))
         try:
             self._refuse_newer(top)
             self._unsure[raw] = made
-            self.storage.create(_name(made.number), raw)
+            self.storage.create(_name(made.number), raw, last=last or state.outcome is not None)
         except (FileExistsError, RunLockedError) as error:
             if self._adopt():
-                return self.commit(state)
+                return self.commit(state, last=last)
             raise self._taken(_name(made.number)) from error
         self._last, self._top = made, made.number
         self._unsure.clear()

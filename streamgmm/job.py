@@ -131,6 +131,16 @@ class Job:
             self.finish(run, result)
         return result
 
+    def is_complete(self, run: Run) -> bool:
+        """Whether a run holds all that this job would compute. Nothing is changed there, and the lock is not needed."""
+        return self.ended_state(run) is not None
+
+    def ended_state(self, run: Run) -> FitState | None:
+        """The state in which a run has come to its end, None where there is more to do under this configuration."""
+        good = run.examine(1)[0] if run.exists else []
+        state = reopened(good[0].state, self.configuration) if good else None
+        return None if state is None or state.outcome is None else state
+
     def _refuse_large_blocks(self) -> None:
         refuse_large_blocks(self.source, self.executor.blocks_in_memory, self.executor.memory_limit)
 

@@ -120,6 +120,13 @@ class LadderJob(Job):
 
     # ---- the end -------------------------------------------------------------------------------------------------------
 
+    def is_complete(self, run: Run) -> bool:
+        """See the base class; the contenders are compared in one more read after the last pass."""
+        state = self.ended_state(run)
+        with run.model_folder() as path:
+            saved = load_model(path) if state is not None and path.exists() else None
+        return state is not None and _saved_ladder(saved, state, self.schedule) is not None
+
     def finish(self, run: Run, result: FitResult) -> None:
         """Score the contenders, unless that was done, and save the winner with the whole ladder."""
         with run.model_folder() as path:
@@ -169,7 +176,7 @@ class LadderJob(Job):
         """One read of all rows."""
         tree: TreeReducer[LadderScores] = TreeReducer(merge_scores)
         began, rows = time.monotonic(), 0
-        with closing(self.executor.map_spans(function, merge_scores, self.whole, sound=LadderScores.fault)) as found:
+        with closing(self.executor.map_spans(function, merge_scores, self.whole, sound=lambda _, one: one.fault())) as found:
             for one in found:
                 if self.stop_requested():
                     raise _StoppedScoring

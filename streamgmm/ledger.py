@@ -19,13 +19,19 @@ class Ledger:
     """The spans of one pass that are done, and their sum in the fixed tree.
 
     stamp: what partials of this pass carry. n_blocks: of the source, None where nobody knows. done: what an earlier ledger held.
-    number: what messages call a block.
+    number: what messages call a block. misfit: why a partial cannot be merged with the others, "" where it can.
     """
 
     def __init__(
-        self, stamp: str, n_blocks: int | None, done: Iterable[tuple[Span, Partial]] = (), number: Callable[[int], int] = int
+        self,
+        stamp: str,
+        n_blocks: int | None,
+        done: Iterable[tuple[Span, Partial]] = (),
+        number: Callable[[int], int] = int,
+        misfit: Callable[[Span, Partial], str] = lambda span, partial: "",
     ) -> None:
-        self.stamp, self._n_blocks, self._number = stamp, n_blocks, number
+        self.stamp, self._n_blocks, self._number, self._misfit = stamp, n_blocks, number, misfit
+        self._refused = ""
         self._tree: TreeReducer[Partial] = TreeReducer(merge_partials, done)
         self._digests: dict[Span, int] = {}
         self._counted = np.zeros(n_blocks or 0, bool)
@@ -54,12 +60,16 @@ class Ledger:
         return int((~self._counted).sum())
 
     def accept(self, span: Span, partial: Partial) -> str:
-        """Count a partial: "" where it counts, else why it does not ("late", "twice").
+        """Count a partial: "" where it counts, else why it does not ("late", "twice", or what is wrong with its form).
 
         Raises NondeterminismError where other numbers were accepted for the same blocks.
         """
         if partial.stamp != self.stamp:
             return "late"
+        refused = self._misfit(span, partial)
+        if refused:
+            self._refused = f"; the last result that was refused is of {self._named(span)}: {refused}"
+            return refused
         if self._counted[self._blocks(span)].any():
             self._compare(span, partial)
             return "twice"
@@ -81,7 +91,7 @@ class Ledger:
         if not self._counted.all():
             missing = int(np.argmin(self._counted))
             raise NumericalError(
-                f"{self._counted.sum()} of {len(self._counted)} blocks were delivered; block {self._number(missing)} was not"
+                f"{self._counted.sum()} of {len(self._counted)} blocks were delivered; block {self._number(missing)} was not{self._refused}"
             )
         return self._tree.result()
 

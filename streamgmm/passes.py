@@ -3,7 +3,7 @@
 What is fitted to what (`FitProblem`), what the loop asks of its caller (`Caller`), and a generator that gives the sum over all blocks.
 """
 
-__all__ = ["BlockStatistics", "Caller", "FitProblem", "Observer", "Stop", "changed_rows", "one_pass"]
+__all__ = ["BlockStatistics", "Caller", "FitProblem", "Observer", "Stop", "changed_rows", "check_saved_part", "one_pass"]
 
 import hashlib
 import time
@@ -21,6 +21,7 @@ from streamgmm.events import Event, ignore
 from streamgmm.executors.base import AbstractExecutor, never
 from streamgmm.ledger import Ledger
 from streamgmm.mixture import Mixture
+from streamgmm.partial_check import PartialCheck, check_of
 from streamgmm.reduce import Span
 from streamgmm.regularisation import Regularisation
 from streamgmm.schedules.base import AbstractSchedule
@@ -101,13 +102,13 @@ def one_pass(
 
     Raises Stop where the caller, or the deadline, ends it before. pass_began: where this is a round within a pass that began before.
     """
-    function = _block_statistics(problem, state)
-    done = _done_before(problem, state, function.stamp, caller.observe)
-    ledger = Ledger(function.stamp, problem.source.n_blocks, done, problem.source.number)
+    function, check = _block_statistics(problem, state)
+    done = _done_before(problem, state, function.stamp, check, caller.observe)
+    ledger = Ledger(function.stamp, problem.source.n_blocks, done, problem.source.number, check.misfit)
     pass_began, missing = caller.clock() if pass_began is None else pass_began, ledger.missing
     while True:
         try:
-            yield from _round(problem, state, executor, caller, (began, pass_began), function, ledger)
+            yield from _round(problem, state, executor, caller, (began, pass_began), function, check, ledger)
         except StreamGMMError:
             if caller.snapshot_due is not None and ledger.worth_saving:  # a lost cluster or store need not cost what was done
                 yield replace(state, progress=Progress(ledger.stamp, ledger.worth_saving))
@@ -127,12 +128,13 @@ def _round(
     caller: Caller,
     began: tuple[float, float],
     function: BlockStatistics,
+    check: PartialCheck,
     ledger: Ledger,
 ) -> Iterator[FitState]:
     """All that the executor delivers of what is missing. A late part of a span makes the whole come twice: another round does the rest."""
     done = [span for span, _ in ledger.held]
     said = len(problem.source.retries)
-    with closing(executor.map_spans(function, merge_partials, problem.source, done=done, sound=Partial.fault)) as found:
+    with closing(executor.map_spans(function, merge_partials, problem.source, done=done, sound=check)) as found:
         try:
             for one in found:
                 said = _say_retries(problem, caller.observe, said)
@@ -158,7 +160,8 @@ def _say_retries(problem: FitProblem, observe: Observer, said: int) -> int:
     return len(retries)
 
 
-def _block_statistics(problem: FitProblem, state: FitState) -> BlockStatistics:
+def _block_statistics(problem: FitProblem, state: FitState) -> tuple[BlockStatistics, PartialCheck]:
+    """The function of a pass, and the check of what it gives."""
     mixtures = tuple(c.mixture for c in state.active)
     number = f"{state.passes}" if problem.source.whole is problem.source else f"{state.passes}.{state.step}"
     stamp = hashlib.sha256(f"{number} {problem.source.block_rows} {problem.hard} {problem.arithmetic}".encode())
@@ -166,11 +169,20 @@ def _block_statistics(problem: FitProblem, state: FitState) -> BlockStatistics:
         stamp.update(f"{contender.start}".encode())
         for value in contender.mixture.to_arrays().values():
             stamp.update(np.ascontiguousarray(value).tobytes())
-    check = not problem.source.in_memory
-    return BlockStatistics(mixtures, problem.source.block_rows, problem.hard, problem.arithmetic, stamp.hexdigest()[:16], check)
+    how = problem.source.block_rows, problem.hard, problem.arithmetic
+    function = BlockStatistics(mixtures, *how, stamp.hexdigest()[:16], not problem.source.in_memory)
+    return function, check_of(mixtures, problem.source, hard=problem.hard, arithmetic=problem.arithmetic)
 
 
-def _done_before(problem: FitProblem, state: FitState, stamp: str, observe: Observer) -> tuple[tuple[Span, Partial], ...]:
+def check_saved_part(problem: FitProblem, state: FitState, observe: Observer) -> None:
+    """What a pass would say of the part of it that a state holds. No row is read. Raises CheckpointError."""
+    function, check = _block_statistics(problem, state)
+    _done_before(problem, state, function.stamp, check, observe)
+
+
+def _done_before(
+    problem: FitProblem, state: FitState, stamp: str, check: PartialCheck, observe: Observer
+) -> tuple[tuple[Span, Partial], ...]:
     """What an interrupted pass has left, where it is of this very pass. Raises CheckpointError where it cannot be of this table."""
     if state.progress is None:
         return ()
@@ -178,20 +190,24 @@ def _done_before(problem: FitProblem, state: FitState, stamp: str, observe: Obse
         observe(Event("warning", "the part of a pass that was saved belongs to other parameters: the pass begins anew"))
         return ()
     n_blocks = problem.source.n_blocks
-    table = "this table" if problem.source.whole is problem.source else "this round"
     for span, partial in state.progress.done:
-        blocks = None if n_blocks is None else span.last(n_blocks) - span.first
-        if blocks is None or blocks <= 0 or len(partial.checksums) not in (0, blocks):
+        fault = check(span, partial) if n_blocks is not None else "nobody knows how many blocks there are"
+        if fault:
             raise CheckpointError(
-                f"the saved part of pass {state.passes + 1} counts blocks from {span.first} on, which {table} of {n_blocks} blocks does"
-                " not have; use the commit before, or a new run folder"
+                f"the saved part of pass {state.passes + 1}, blocks from {span.first} on, cannot be of this table of {n_blocks} blocks:"
+                f" {fault}; use the commit before, or a new run folder"
             )
     return state.progress.done
 
 
 def _account(problem: FitProblem, state: FitState, ledger: Ledger, observe: Observer, span: Span, partial: Partial) -> None:
     """Count a partial once, and compare its rows with those of the pass before."""
-    if ledger.accept(span, partial):
+    refused = ledger.accept(span, partial)
+    if refused not in ("", "late", "twice"):
+        observe(
+            Event("refused", f"the result of blocks from {span.first} on is refused: {refused}", {"first": span.first, "fault": refused})
+        )
+    if refused:
         return
     known = state.lost_blocks
     for lost in partial.lost:

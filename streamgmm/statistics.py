@@ -73,6 +73,17 @@ class Statistics:
         hints = get_type_hints(cls) | nested
         return cls(**{f.name: _restore(f, hints[f.name], arrays, prefix) for f in fields(cls)})
 
+    def misfit(self, like: "Statistics") -> str:
+        """Why these numbers do not merge with others: class, shape, dtype or reference; "" where they do."""
+        if type(self) is not type(like):
+            return f"{type(self).__name__} in place of {type(like).__name__}"
+        for f in fields(self):
+            a, b = getattr(self, f.name), getattr(like, f.name)
+            unlike = a.misfit(b) if _law(f) == "nested" else _unlike(_law(f), np.asarray(a), np.asarray(b))
+            if unlike:
+                return f"{f.name}: {unlike}" if _law(f) != "nested" else unlike
+        return ""
+
     def is_finite(self) -> bool:
         """Whether every number is finite."""
         return all(bool(np.isfinite(value).all()) for value in self.to_arrays().values())
@@ -80,6 +91,12 @@ class Statistics:
 
 def _law(f: "Field[Any]") -> str:
     return cast(str, f.metadata[_LAW])
+
+
+def _unlike(law: str, a: FloatArray, b: FloatArray) -> str:
+    if (a.shape, a.dtype) != (b.shape, b.dtype):
+        return f"{a.dtype} of shape {a.shape} in place of {b.dtype} of shape {b.shape}"
+    return "sums about another reference" if law == "reference" and not np.array_equal(a, b) else ""
 
 
 def _merge_field(law: str, a: Any, b: Any) -> Any:

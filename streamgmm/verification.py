@@ -1,4 +1,4 @@
-"""A run looked over without its rows: record, chain, hashes, numbers, ledger, model. Floor 7.
+"""A run looked over without its rows: record, chain, hashes, numbers, ledger, saved parts of passes, model. Floor 7.
 
 The commits are read by the loader's own code, so that what is fine here is fine there. Nothing is written, locked or set aside, and
 what could not be judged is listed.
@@ -11,17 +11,24 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, TypeVar
 
+import numpy as np
+
 from streamgmm.checkpoint import Run
 from streamgmm.commit_file import Commit
-from streamgmm.configuration import MAY_CHANGE
+from streamgmm.configuration import MAY_CHANGE, FitConfiguration
 from streamgmm.errors import StreamGMMError
+from streamgmm.events import Event
 from streamgmm.model_file import SavedModel, load_model
+from streamgmm.passes import FitProblem, check_saved_part
 from streamgmm.registry import implementation, names
+from streamgmm.rounds import turn_of
+from streamgmm.sources.numpy_array import NumpyArraySource
 from streamgmm.state import FitState, Outcome
 
 T = TypeVar("T")
 
 EVERY = 1 << 30
+MOST_BLOCKS = 1 << 24  # of a table whose rounds are laid out
 DONE = (Outcome.CONVERGED, Outcome.PASSES_EXHAUSTED)
 NOT_CHECKED = (
     "the rows of the store: they were not read",
@@ -51,6 +58,8 @@ def verify_run(run: Run) -> Verification:
     missing = _tried(lambda: run.check_chain(good[:3]), faults) or []
     faults += missing
     faults += _ledger_faults(good, record)
+    part_faults, unjudged = _part_faults(good, record)
+    faults += part_faults
     with run.model_folder() as path:
         has_model = path.exists()
         model = _tried(lambda: load_model(path), faults) if has_model else None
@@ -59,7 +68,7 @@ def verify_run(run: Run) -> Verification:
     return Verification(
         tuple(faults),
         tuple(_remarks(run, good, has_model=has_model)),
-        NOT_CHECKED,
+        (*NOT_CHECKED, *unjudged),
         tuple(commit.number for commit in reversed(good)),
         good[0].number if good else None,
         model is not None,
@@ -88,6 +97,53 @@ def _ledger_faults(newest_first: Sequence[Commit], record: Mapping[str, Any]) ->
     for child, older in pairwise(newest_first):
         if child.state.passes < older.state.passes:
             yield f"commit {child.number} is after {child.state.passes} passes, commit {older.number} before it after {older.state.passes}"
+
+
+def _part_faults(newest_first: Sequence[Commit], record: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """What a resume would say of the saved parts of passes; and which of them cannot be judged without the rows."""
+    commits = [commit for commit in newest_first if commit.state.progress is not None or commit.state.step]
+    problem = _problem_of(record) if commits else None
+    if problem is None:
+        return [], [f"the saved part of a pass in commit {commit.number}" for commit in commits]
+    return [f"commit {commit.number}: {said}" for commit in commits for said in _said_of_part(problem, commit.state)], []
+
+
+def _said_of_part(problem: FitProblem, state: FitState) -> list[str]:
+    said: list[Event] = []
+    try:
+        check_saved_part(turn_of(problem, state).problem, state, said.append)
+    except (StreamGMMError, ValueError) as error:
+        return [str(error)]
+    read, there = state.tally.rows + state.tally.skipped, problem.source.n_rows or 0
+    more = [f"the rounds of pass {state.passes + 1} counted {read} rows, the table has {there}"] if read > there else []
+    return [event.message for event in said] + more
+
+
+def _problem_of(record: Mapping[str, Any]) -> FitProblem | None:
+    """The run's problem over a table of its size without rows; None where the record does not say enough."""
+    source, options = _table(record.get("source")), _table(record.get("configuration"))
+    known: dict[str, Any] = {name: options[name] for name in ("schedule", "assignment", "arithmetic", "seed") if name in options}
+    try:
+        configuration = FitConfiguration.checked({**known, "n_components": 1, "block_rows": source["block_rows"]})
+        schedule = implementation("schedules", configuration.schedule_name)()
+        rows = _without_rows(source, tuple(source["feature_names"]))
+        if source["weighted"] or options.get("hold_out"):
+            rows = rows.with_sample_weight(_without_rows(source, ("sample_weight",)))
+    except (StreamGMMError, KeyError, TypeError, ValueError):
+        return None
+    hard = configuration.assignment == "hard"
+    return FitProblem(rows, schedule, hard=hard, arithmetic=configuration.arithmetic, seed=configuration.seed)
+
+
+def _without_rows(source: Mapping[str, Any], columns: tuple[str, ...]) -> NumpyArraySource:
+    """Raises ValueError where nobody knows how many rows there are."""
+    n_rows, n_blocks = source["n_rows"], source["n_blocks"]
+    if type(n_rows) is not int or n_rows < 1 or n_blocks != -(-n_rows // source["block_rows"]) or n_blocks > MOST_BLOCKS:
+        raise ValueError("a table of unknown length")
+    empty = np.empty((0, len(columns)))
+    return NumpyArraySource(
+        feature_names=columns, units=("",) * len(columns), block_rows=source["block_rows"], missing="raise", array=empty, table_rows=n_rows
+    )
 
 
 def _model_faults(model: SavedModel, newest_first: Sequence[Commit], record: Mapping[str, Any]) -> Iterator[str]:

@@ -31,7 +31,7 @@ class MemoryRun:
         self.commits = 0
         self._kept = None
 
-    def commit(self, state):
+    def commit(self, state, *, last=False):
         arrays, described = state.to_record()
         self.commits += 1
         self._kept = {name: value.copy() for name, value in arrays.items()}, json.dumps(described)

@@ -18,6 +18,7 @@ from streamgmm.commands.where import Where
 from streamgmm.commit_file import pack, unpack
 from streamgmm.errors import (
     CheckpointError,
+    ClusterError,
     ConfigError,
     DataChangedError,
     DataError,
@@ -27,6 +28,7 @@ from streamgmm.errors import (
     StorageError,
 )
 from streamgmm.executors import _address
+from streamgmm.job import Job
 from streamgmm.model_file import load_model, model_hash
 from streamgmm.sources import open_source
 from streamgmm.wording import strict_values
@@ -99,6 +101,28 @@ def test_fit_on_a_finished_run_does_nothing(finished):
     assert again["already_complete"]
     assert again["hash"] == facts["hash"]
     assert before == {path: path.read_bytes() for path in before}
+
+
+NOWHERE = Where(scheduler="tcp://127.0.0.1:9")  # nothing listens there
+
+
+def test_a_finished_run_asks_for_no_cluster(finished):
+    store, run, facts = finished
+    for again in (commands.fit(store, run, **{**FIT, "where": NOWHERE}), commands.resume(run, where=NOWHERE)):
+        assert again["already_complete"]
+        assert again["hash"] == facts["hash"]
+
+
+def test_where_a_finished_run_is_not_looked_at_first_a_dead_cluster_is_an_error(finished, monkeypatch):
+    store, run, _ = finished
+    monkeypatch.setattr(Job, "is_complete", lambda self, run: False)
+    monkeypatch.setattr("streamgmm.executors.dask_distributed._find_client", no_scheduler)
+    with pytest.raises(ClusterError):
+        commands.fit(store, run, **{**FIT, "where": NOWHERE})
+
+
+def no_scheduler(client, timeout):
+    raise ClusterError(f"no Dask scheduler answered at {client!r}")
 
 
 def test_fit_with_another_configuration_is_refused_and_names_the_key(finished):

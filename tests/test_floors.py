@@ -29,7 +29,7 @@ FLOORS = {
     **dict.fromkeys(("sources", "executors", "schedules", "formats", "state", "storage"), 4),
     **dict.fromkeys(("initialisers", "commit_file", "open_storage", "stopping", "model_file"), 5),
     **dict.fromkeys(("fit", "passes", "rounds", "saving", "checkpoint"), 6),
-    **dict.fromkeys(("ladder_scores", "ladder_starts"), 5),
+    **dict.fromkeys(("ladder_scores", "ladder_starts", "partial_check"), 5),
     "ladder_table": 6,
     **dict.fromkeys(("ladder", "ladder_configuration", "ladder_picture", "picture"), 7),
     **dict.fromkeys(("analysis", "report", "verification", "partial_step", "live_state"), 7),

@@ -19,12 +19,13 @@ from streamgmm.executors.threads import Threads
 from streamgmm.fit import fit_states, run_fit, start_state
 from streamgmm.job import Job, saved_model
 from streamgmm.ledger import Ledger
+from streamgmm.partial_check import check_of
 from streamgmm.passes import BlockStatistics, Caller, FitProblem
 from streamgmm.reduce import Span, TreeReducer, remaining
 from streamgmm.regularisation import Regularisation
 from streamgmm.saving import SHARE, Saver
 from streamgmm.schedules.full_batch import FullBatch
-from streamgmm.state import FitState, Outcome
+from streamgmm.state import FitState, Outcome, Progress
 from streamgmm.stopping import Stopping
 from tests.making import CountedRows, as_arrays_equal, em_steps, fit_rows, rows_source, same_bits, wide_start
 
@@ -152,6 +153,39 @@ def test_a_partial_that_no_rows_can_give_has_a_fault(table, starts):
         assert said in bad.fault()
 
 
+FOREIGN = {
+    "another number of components": (lambda p: {"components": moments(p, n=np.ones(1))}, "n: float64 of shape"),
+    "other columns": (lambda p: {"components": moments(p, first=np.ones((3, 5)))}, "first: float64 of shape"),
+    "other moments": (lambda p: {"components": moments(p, second=np.ones((3, 1)))}, "second: float64 of shape"),
+    "another dtype": (lambda p: {"components": moments(p, n=np.ones(3, np.float32))}, "n: float32"),
+    "another reference": (lambda p: {"components": moments(p, centre=p.components.centre + 1)}, "about another reference"),
+    "more rows": (lambda p: {"rows": p.rows + 1}, "counts 101 rows, the span has 100"),
+    "rows of type float": (lambda p: {"rows": float(p.rows)}, "rows: float64"),
+    "too few responsibilities": (lambda p: {"components": moments(p, n=p.components.n / 2)}, "add up to 50, the rows weigh 100"),
+    "too much weight": (lambda p: {"weight": 2 * p.weight}, "the 100 rows of start 0 weigh 200"),
+}
+
+
+def moments(statistics, **changed):
+    return replace(statistics.components, **changed)
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_a_partial_of_another_form_is_refused(kind, table, starts):
+    """A worker of another release that the first look let through, W5."""
+    change, said = FOREIGN[kind]
+    mixture = starts[0]
+    good = partials_of(table, mixture)[0]
+    check = check_of((mixture,), rows_source(table, block_rows=100), hard=False, arithmetic="float64")
+    assert check(Span(0, 0), good) == ""
+    bad = replace(good, statistics=(replace(good.statistics[0], **change(good.statistics[0])),))
+    assert said in check(Span(0, 0), bad)
+    assert bool(check.misfit(Span(0, 0), bad)) == (not kind.startswith("too "))
+    assert "of 2 starts" in check(Span(0, 0), replace(good, statistics=good.statistics * 2))
+    assert "2 checksums for 1 block" in check(Span(0, 0), replace(good, checksums=np.zeros(2, np.uint32)))
+    assert "there are 11" in check(Span(11, 0), good)
+
+
 # ---- states within a pass --------------------------------------------------------------------------------------------
 
 
@@ -212,7 +246,7 @@ def test_a_part_of_a_pass_about_other_parameters_is_left_out_and_said(table, sta
 def test_a_part_of_a_pass_beyond_the_end_of_the_table_is_refused(table, starts):
     """Catalogue row K14."""
     state = part_of_a_pass(problem_of(table), starts)
-    with pytest.raises(CheckpointError, match="which this table of 2 blocks does not have"):
+    with pytest.raises(CheckpointError, match="cannot be of this table of 2 blocks"):
         next(fit_states(problem_of(table[:150]), state, Serial()))
 
 
@@ -256,11 +290,11 @@ class Commits:
     """In place of a run: notes states, takes time, fails on demand."""
 
     def __init__(self, clock, seconds=0.0):
-        self.clock, self.seconds, self.states, self.full = clock, seconds, [], False
+        self.clock, self.seconds, self.states, self.full, self.kept = clock, seconds, [], False, False
 
-    def commit(self, state):
+    def commit(self, state, *, last=False):
         self.clock.now += self.seconds
-        if self.full:
+        if self.full and not (last and self.kept):
             raise StorageError("no room")
         self.states.append(state)
         return type("Commit", (), {"number": len(self.states)})
@@ -304,7 +338,7 @@ def test_a_full_disk_is_told_and_tried_again_until_too_much_would_be_lost(starts
     for _ in range(10):
         clock.now += 10.0
         saver(start_state(starts))
-    assert [event.kind for event in seen] == ["warning"] * 10
+    assert [event.kind for event in seen] == ["warning"], "told once"
     commits.full = False
     clock.now += 10.0
     saver(start_state(starts))
@@ -313,6 +347,35 @@ def test_a_full_disk_is_told_and_tried_again_until_too_much_would_be_lost(starts
     clock.now += 111.0
     with pytest.raises(StorageError):
         saver(start_state(starts))
+
+
+def test_a_fit_that_gives_up_on_a_full_disk_takes_the_room_that_is_kept(starts):
+    clock, seen = Clock(), []
+    commits = Commits(clock)
+    commits.full = commits.kept = True
+    saver = Saver(commits, 10.0, seen.append, clock, max_unsaved=100.0)
+    clock.now += 50.0
+    saver(start_state(starts))
+    assert commits.states == []
+    clock.now += 51.0
+    with pytest.raises(StorageError):
+        saver(start_state(starts))
+    assert len(commits.states) == 1
+    assert [event.kind for event in seen] == ["warning", "commit"]
+
+
+def test_a_part_of_a_pass_that_is_saved_ahead_of_an_error_takes_the_room_that_is_kept(starts):
+    clock = Clock()
+    commits = Commits(clock)
+    commits.full = commits.kept = True
+    part = replace(start_state(starts), progress=Progress("stamp", ()))
+    saver = Saver(commits, 10.0, clock=clock)
+    clock.now += 10.0
+    saver(part)
+    assert commits.states == [], "it was due, the pass goes on"
+    clock.now += 1.0
+    saver(part)
+    assert commits.states == [part]
 
 
 def test_the_end_of_a_fit_that_cannot_be_saved_is_an_error(starts):

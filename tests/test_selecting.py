@@ -1,12 +1,13 @@
 """`streamgmm select`: the verb as a function and as a user runs it."""
 
 import json
+import shutil
 
 import pytest
 
 from streamgmm import commands
 from streamgmm.commands.where import Where
-from streamgmm.errors import ConfigError
+from streamgmm.errors import ClusterError, ConfigError
 from tests.running import Shell, survey_rows, write_store
 
 PARAMETERS = {
@@ -17,6 +18,7 @@ PARAMETERS = {
     "max_iter": 20,
     "where": Where(executor="serial"),
 }
+NOWHERE = Where(scheduler="tcp://127.0.0.1:9")  # nothing listens there
 FLAGS = (
     "--missing",
     "skip",
@@ -112,3 +114,20 @@ def test_a_stop_in_the_last_read_leaves_it_to_the_next_call(store, tmp_path, fin
     assert (stopped["outcome"], stopped["model"], len(compared)) == ("interrupted", None, 1)
     assert commands.verify(tmp_path / "run")["ok"]
     assert commands.select(store, tmp_path / "run", "1:5", **given)["hash"] == finished[1]["hash"]
+
+
+def test_a_finished_ladder_asks_for_no_cluster(finished, store):
+    run, facts = finished
+    again = commands.select(store, run, "1:5", hold_out=0.1, **{**PARAMETERS, "where": NOWHERE})
+    assert again["hash"] == facts["hash"]
+
+
+def test_a_ladder_whose_contenders_are_not_compared_yet_asks_for_one(finished, store, tmp_path, monkeypatch):
+    def nobody(client, timeout):
+        raise ClusterError("no Dask scheduler answered")
+
+    monkeypatch.setattr("streamgmm.executors.dask_distributed._find_client", nobody)
+    run = shutil.copytree(finished[0], tmp_path / "run")
+    shutil.rmtree(run / "model.zarr")
+    with pytest.raises(ClusterError):
+        commands.select(store, run, "1:5", hold_out=0.1, **{**PARAMETERS, "where": NOWHERE})

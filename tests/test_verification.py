@@ -27,6 +27,17 @@ def test_p43_hostile_bytes_bring_no_other_error():
     assert outcome.violations == 0, outcome
 
 
+def test_p42_a_saved_part_of_a_pass_is_judged_as_a_resume_judges_it():
+    outcome = damage.part_trials(60, seed=2)
+    assert outcome.violations == 0, outcome
+    assert 20 < outcome.remarks["refused by resume"] < 60
+
+
+def test_p42_without_a_look_into_it_such_a_part_passes(monkeypatch):
+    monkeypatch.setattr("streamgmm.verification._part_faults", lambda good, record: ([], []))
+    assert damage.part_trials(20, seed=2).violations > 0
+
+
 def test_p16_without_the_seal_some_damage_is_not_found(monkeypatch):
     monkeypatch.setattr("streamgmm.commit_file._check_seal", lambda raw, record: None)
     monkeypatch.setattr("streamgmm.model_file._check_seal", lambda folder, members: None)

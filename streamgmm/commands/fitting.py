@@ -2,7 +2,6 @@
 
 __all__ = ["address_of", "fit", "resume"]
 
-import contextlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,16 +10,16 @@ from typing import Any
 from streamgmm.checkpoint import Run
 from streamgmm.commands._places import checked_run_folder, open_table, run_of
 from streamgmm.commands._summaries import fit_facts
+from streamgmm.commands._working import at_work
 from streamgmm.commands.where import Where
 from streamgmm.configuration import MAY_CHANGE, FitConfiguration
-from streamgmm.errors import EXIT_STOPPED, CheckpointError, ConfigError, nearest
+from streamgmm.errors import CheckpointError, ConfigError, nearest
 from streamgmm.events import Event, ignore
 from streamgmm.executors.base import never
+from streamgmm.executors.serial import Serial
 from streamgmm.job import Job
 from streamgmm.observers.base import together
-from streamgmm.observers.json_lines import JsonLines
 from streamgmm.passes import Observer
-from streamgmm.signals import nothing_to_save
 from streamgmm.sources.base import AbstractSource
 from streamgmm.wording import redacted_words
 
@@ -86,15 +85,9 @@ def _fit_in(
     stop_requested: Callable[[], bool],
 ) -> dict[str, Any]:
     passes = _Passes()
-    events: Any = contextlib.nullcontext(ignore) if run.events_path is None else JsonLines(run.events_path)
-    with run:  # a run that is in use is said before a cluster is started or waited for
-        pass
-    with contextlib.ExitStack() as stack:
-        with nothing_to_save(stop_requested, EXIT_STOPPED):
-            executor = stack.enter_context(where.open())
-        log = stack.enter_context(events)
-        watch = together(passes, log, observe)
-        job = Job(source, configuration, executor, location=location, observe=watch, stop_requested=stop_requested)
+    watch = together(passes, observe)
+    asked = Job(source, configuration, Serial(), location=location, observe=watch, stop_requested=stop_requested)
+    with at_work(asked, run, where) as job:
         result = job.fit_in(run, resume)
     return fit_facts(run, job, result, passes.made)
 

@@ -2,7 +2,6 @@
 
 __all__ = ["select"]
 
-import contextlib
 import importlib
 import importlib.util
 import os
@@ -13,19 +12,18 @@ from typing import Any
 from streamgmm.checkpoint import Run
 from streamgmm.commands._places import checked_path, checked_run_folder, open_table
 from streamgmm.commands._summaries import model_facts
+from streamgmm.commands._working import at_work
 from streamgmm.commands.fitting import address_of
 from streamgmm.commands.where import Where
-from streamgmm.errors import EXIT_STOPPED, MissingDependencyError, how_to_install
+from streamgmm.errors import MissingDependencyError, how_to_install
 from streamgmm.events import Event, ignore
 from streamgmm.executors.base import never
+from streamgmm.executors.serial import Serial
 from streamgmm.ladder import LadderJob, ladder_in
 from streamgmm.ladder_configuration import LadderConfiguration
 from streamgmm.ladder_table import Ladder, refuse_criterion
 from streamgmm.model_file import model_hash
-from streamgmm.observers.base import together
-from streamgmm.observers.json_lines import JsonLines
 from streamgmm.passes import Observer
-from streamgmm.signals import nothing_to_save
 from streamgmm.sources.base import AbstractSource
 
 AnyPath = str | os.PathLike[str]
@@ -63,22 +61,16 @@ def select(
     if overwrite and opened.exists:
         with opened:
             opened.clear()
-    with opened:  # a run that is in use is said before a cluster is started or waited for
-        pass
-    events: Any = contextlib.nullcontext(ignore) if opened.events_path is None else JsonLines(opened.events_path)
-    with contextlib.ExitStack() as stack:
-        with nothing_to_save(stop_requested, EXIT_STOPPED):
-            executor = stack.enter_context((where or Where()).open())
-        watch = together(stack.enter_context(events), observe)
-        job = LadderJob(
-            source=source,
-            configuration=configuration,
-            executor=executor,
-            location=location,
-            observe=watch,
-            stop_requested=stop_requested,
-            criterion=criterion,
-        )
+    asked = LadderJob(
+        source=source,
+        configuration=configuration,
+        executor=Serial(),
+        location=location,
+        observe=observe,
+        stop_requested=stop_requested,
+        criterion=criterion,
+    )
+    with at_work(asked, opened, where or Where()) as job:
         ladder = ladder_in(opened, job, resume)
     return _facts(opened, ladder, source, _picture(opened, ladder, out, str(store), observe))
 

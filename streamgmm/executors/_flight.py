@@ -228,7 +228,7 @@ class Flight:
         if answer.odd and answer.worker not in self._odd:
             self._odd.add(answer.worker)
             yield _oddness(answer)
-        fault, whole = self._fault_of(answer.value)
+        fault, whole = self._fault_of(span, answer.value)
         before = self._refused.pop(span, None)
         if not fault:
             yield span, answer.value
@@ -260,10 +260,10 @@ class Flight:
             if span is not None:
                 self._again.append(span)
 
-    def _fault_of(self, value: Any) -> tuple[str, bool]:
+    def _fault_of(self, span: Span, value: Any) -> tuple[str, bool]:
         """What is wrong with a value, and whether it is at least what it should be."""
         try:
-            return self._sound(value), True
+            return self._sound(span, value), True
         except Exception as error:  # noqa: BLE001  (a foreign object fails as it likes)
             return f"it is malformed ({type(error).__name__}: {error})", False
 

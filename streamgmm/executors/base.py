@@ -18,7 +18,7 @@ from streamgmm.sources.base import AbstractSource
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 Merge = Callable[[T, T], T]
-Sound = Callable[[T], str]  # what is wrong with a result, "" for nothing
+Sound = Callable[[Span, T], str]  # what is wrong with the result of a span, "" for nothing
 Found = tuple[Span, T] | Event  # a span's result, or something that happened meanwhile
 
 PATIENCE = 0.25  # seconds after which an executor that has nothing to hand over says so
@@ -38,9 +38,9 @@ def never() -> bool:
     return False
 
 
-def accepted(value: object) -> str:
+def accepted(span: Span, value: object) -> str:
     """The check of results that are never refused."""
-    del value
+    del span, value
     return ""
 
 

@@ -38,8 +38,11 @@ class AbstractStorage(ABC):
         """The content. Raises FileNotFoundError, CheckpointCorruptError (it cannot be read as a file, or is far too large)."""
 
     @abstractmethod
-    def create(self, name: str, content: bytes) -> None:
-        """Write a content under a name that nobody has. Raises FileExistsError where another's content has it."""
+    def create(self, name: str, content: bytes, *, last: bool = False) -> None:
+        """Write a content under a name that nobody has; the last one of a process may take the room that `reserve` kept.
+
+        Raises FileExistsError where another's content has the name.
+        """
 
     @abstractmethod
     def names(self, folder: str) -> list[str]:

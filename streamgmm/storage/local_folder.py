@@ -150,18 +150,18 @@ class LocalFolder(AbstractStorage):
             pieces.append(piece)
         return b"".join(pieces)
 
-    def create(self, name: str, content: bytes) -> None:
-        """See the base class. On a full disk the reserve is given up, once."""
+    def create(self, name: str, content: bytes, *, last: bool = False) -> None:
+        """See the base class. On a full disk the reserve is given up for the last content only: those before it can wait."""
         path = self.path / name
         with storage_errors(path, needed=len(content), free=self._disk.free, pass_on=(FileExistsError,)):
-            self._with_room(lambda: self._publish(path, content))
-            self._with_room(lambda: self._sync_folder(path.parent))
+            self._with_room(lambda: self._publish(path, content), last=last)
+            self._with_room(lambda: self._sync_folder(path.parent), last=last)
 
-    def _with_room(self, action: Callable[[], None]) -> None:
+    def _with_room(self, action: Callable[[], None], *, last: bool) -> None:
         try:
             action()
         except OSError as error:
-            if error.errno not in FULL or not self._give_up_reserve():
+            if error.errno not in FULL or not (last and self._give_up_reserve()):
                 raise
             action()
 

@@ -106,8 +106,9 @@ class ObjectStore(AbstractStorage):
 
     # ---- contents ----------------------------------------------------------------------------------------------------
 
-    def create(self, name: str, content: bytes) -> None:
+    def create(self, name: str, content: bytes, *, last: bool = False) -> None:
         """See the base class."""
+        del last
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 with self._named("write", name):

@@ -37,7 +37,7 @@ class Odd:
         return Sum()(block) if value == "" else value
 
 
-def finite(value):
+def finite(span, value):
     return "" if np.isfinite(value) else f"it is {value}"
 
 

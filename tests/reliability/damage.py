@@ -1,19 +1,30 @@
 """P16, P42 and P43: damaged commits and models are found, the good commit before is used, and `verify` says the same as the loader."""
 
 import io
+import itertools
 import os
 import random
 import shutil
 import stat
 import tempfile
 import zipfile
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from streamgmm import commit_file
 from streamgmm.errors import CheckpointError, SecurityError, StreamGMMError
+from streamgmm.executors.base import never
+from streamgmm.executors.serial import Serial
+from streamgmm.fit import fit_states, run_fit
 from streamgmm.model_file import SavedModel, load_model, save_model
+from streamgmm.passes import Caller
+from streamgmm.reduce import Span
+from streamgmm.state import Progress
 from streamgmm.verification import verify_run
 from tests.reliability.outcome import Outcome
+from tests.reliability.schedules import BLOCKS, world
 from tests.reliability.simulated_disk import File, Folder, SimulatedDisk
 from tests.reliability.small_runs import PLACE, RECORD, remembered_commits, run_on, same_state, small_state
 
@@ -245,3 +256,86 @@ def _resealed(raw, rng):
 def archive_member(raw, name):
     with zipfile.ZipFile(io.BytesIO(raw)) as archive:
         return archive.read(name)
+
+
+# ---- saved parts of a pass -------------------------------------------------------------------------------------------------------
+
+
+def part_trials(n, seed):
+    """n commits, whole in every hash, whose saved part of a pass is not what the rows give: `verify` says what a resume says."""
+    rng, here = random.Random(seed), world()
+    states = _states_within_passes(here)
+    record = {"configuration": {"schedule": "full_batch"}, "source": here.problem.source.fingerprint}
+    wrong, found = [], 0
+    for _ in range(n):
+        state = _with_odd_part(rng.choice(states), rng)
+        refused, judged = _said_by_resume(here, state), _said_by_verify(state, record)
+        found += bool(refused)
+        if (refused or judged) and refused not in judged:
+            wrong.append(f"resume: {refused or 'nothing'}; verify: {judged or 'nothing'}"[:300])
+    return Outcome("P16, P42", n, len(wrong), {"refused by resume": found, "examples": wrong[:5]})
+
+
+def _states_within_passes(here):
+    """Whole ones, as they are saved."""
+    states = []
+    for stop_after in range(3, 40, 4):
+        asked = itertools.count()
+        caller = Caller(stop_requested=lambda asked=asked, last=stop_after: next(asked) >= last, snapshot_due=never)
+        state = run_fit(here.problem, here.first, Serial(), caller).state
+        if state.progress is not None:
+            states.append(state.reopened())
+    return states
+
+
+def _with_odd_part(state, rng):
+    """One thing of the saved part changed, or nothing."""
+    done = list(state.progress.done)
+    at = rng.randrange(len(done))
+    span, partial = done[at]
+    one, stamp = partial.statistics[0], state.progress.stamp
+    kind = rng.choice(("nothing", "rows", "weight", "n", "first", "second", "centre", "negative", "shape", "checksums", "span", "stamp"))
+    if kind == "rows":
+        one = replace(one, rows=one.rows + rng.choice((-1, 1, 8)))
+    elif kind == "weight":
+        one = replace(one, weight=one.weight * rng.choice((0.5, 2.0)))
+    elif kind == "negative":
+        one = replace(one, skipped=-1, rows=one.rows + 1)
+    elif kind in ("n", "first", "second", "centre"):
+        one = replace(one, components=replace(one.components, **{kind: getattr(one.components, kind) * rng.choice((0.5, 1.5))}))
+    elif kind == "shape":
+        return replace(state, progress=Progress(stamp, tuple((span, _of_one_component(partial)) for span, partial in done)))
+    elif kind == "checksums":
+        partial = replace(partial, checksums=np.ones(rng.randrange(40), np.uint32))
+    elif kind == "span" and at == len(done) - 1:
+        span = rng.choice((Span(span.number + 1, span.level), Span(span.number, span.level + 7), Span(BLOCKS, 0)))
+    elif kind == "stamp":
+        stamp = "another"
+    done[at] = span, replace(partial, statistics=(one,))
+    return replace(state, progress=Progress(stamp, tuple(done)))
+
+
+def _of_one_component(partial):
+    one = partial.statistics[0]
+    return replace(partial, statistics=(replace(one, components=replace(one.components, n=one.components.n[:1])),))
+
+
+def _said_by_resume(here, state):
+    """Of the state as it comes back from a commit: the error or the warning with which a pass begins; "" where it takes the part."""
+    seen = []
+    try:
+        commit = commit_file.unpack(commit_file.pack(state, commit_file.Link(1))[0], 1)
+        next(iter(fit_states(here.problem, commit.state, Serial(), Caller(observe=seen.append, snapshot_due=lambda: True))))
+    except CheckpointError as error:
+        return str(error)
+    return next((event.message for event in seen if event.kind == "warning"), "")
+
+
+def _said_by_verify(state, record):
+    disk = SimulatedDisk()
+    disk.root.change((PLACE.parts[1], Folder()))
+    run = run_on(disk)
+    with run:
+        run.start(record)
+        run.commit(state)
+    return " ".join(verify_run(run).faults)

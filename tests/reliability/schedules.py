@@ -3,7 +3,7 @@
 import hashlib
 import random
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from unittest.mock import patch
 
 import numpy as np
@@ -66,10 +66,10 @@ def digest(state):
     return found.hexdigest()
 
 
-def fit_under(seed, here):
+def fit_under(seed, here, executor=SimExecutor):
     """The hash of a fit under one schedule, stopped and killed as the seed says and begun again until it is done."""
     luck, clock, run = random.Random(seed), FakeClock(), MemoryRun()
-    executor = SimExecutor(seed, clock, here.computed)
+    executor = executor(seed, clock, here.computed)
     patience = luck.choice((2.0, 20.0, 200.0))
     stops, kills = luck.choice(((0.0, 0.0), (0.02, 0.0), (0.0, 0.01), (0.01, 0.01)))
     for _ in range(MOST_ATTEMPTS):
@@ -99,20 +99,57 @@ def counting(seen, ledger):
     class Counting(ledger):
         def accept(self, span, partial):
             why = super().accept(span, partial)
-            seen[f"refused, {why}" if why else "accepted"] += 1
+            known = why in ("", "late", "twice")
+            seen[(f"refused, {why}" if why else "accepted") if known else "refused, foreign"] += 1
             return why
 
     return Counting
 
 
-def trials(n: int, seed: int, ledger: type[Ledger] = Ledger) -> Outcome:
+class Strangers(SimExecutor):
+    """Among its workers is one of another release: what it gives has this pass's stamp and another form."""
+
+    def map_spans(self, function, merge, source, **options):
+        for found in super().map_spans(function, merge, source, **options):
+            if isinstance(found, tuple) and self.random.random() < 0.3:
+                self.delivered["foreign"] += 1
+                yield found[0], foreign(found[1], self.random)
+            yield found
+
+
+def foreign(partial, luck):
+    """The partial with one thing changed that no rows of its span could change."""
+    one = partial.statistics[0]
+    k, d = one.components.first.shape
+    moments = (
+        {"n": np.ones(1)},
+        {"n": np.ones(k + 1)},
+        {"n": one.components.n.astype(np.float32)},
+        {"first": np.ones((1, d))},
+        {"first": np.ones((k, 1))},
+        {"second": one.components.second[:, :1]},
+        {"second": np.ones((1, 1))},
+        {"centre": one.components.centre + 1e-9},
+    )
+    rows = {"rows": one.rows + luck.choice((-1, 1, one.rows))}, {"skipped": one.skipped + 1}, {"rows": float(one.rows)}
+    changes = (*({"components": replace(one.components, **change)} for change in moments), *rows)
+    statistics = (replace(one, **luck.choice(changes)),)
+    return replace(partial, statistics=luck.choice((statistics, statistics, statistics, partial.statistics * 2)))
+
+
+def foreign_trials(n: int, seed: int) -> Outcome:
+    """The same schedules with results of another form among them."""
+    return trials(n, seed, executor=Strangers)
+
+
+def trials(n: int, seed: int, ledger: type[Ledger] = Ledger, executor: type[SimExecutor] = SimExecutor) -> Outcome:
     """`n` schedules from `seed` on; a violation is another hash, or an error. ledger: another one, to see what the guards are for."""
     here, hashes, violations = world(), Counter(), []
     expected = here.expected
     with patch("streamgmm.passes.Ledger", counting(here.seen, ledger)):
         for number in range(seed, seed + n):
             try:
-                found = fit_under(number, here)
+                found = fit_under(number, here, executor)
             except Exception as error:  # noqa: BLE001  (whatever it is, it ended a fit)
                 found = type(error).__name__
             hashes[found] += 1

@@ -7,6 +7,7 @@ import pytest
 from streamgmm.errors import NondeterminismError
 from streamgmm.fit import run_fit
 from streamgmm.ledger import Ledger
+from streamgmm.partial_check import PartialCheck
 from tests.reliability import schedules
 from tests.simulation import FakeClock, SimExecutor
 
@@ -20,10 +21,22 @@ def test_one_hash_under_all_schedules():
         assert found.remarks[kind] > 0, "a schedule that never does this shows nothing"
 
 
+def test_results_of_another_form_change_nothing():
+    found = schedules.foreign_trials(60, seed=0)
+    assert found.violations == 0, found.remarks
+    assert found.remarks["refused, foreign"] > 100
+
+
+def test_without_a_look_at_their_form_they_do(monkeypatch):
+    monkeypatch.setattr(PartialCheck, "misfit", lambda self, span, partial: "")
+    assert schedules.foreign_trials(10, seed=0).violations > 0
+
+
 class NoStamps(Ledger):
-    """Takes what belongs to another pass."""
+    """Takes what belongs to another pass; its means would tell it, too."""
 
     def accept(self, span, partial):
+        self._misfit = lambda span, partial: ""
         return super().accept(span, replace(partial, stamp=self.stamp))
 
 

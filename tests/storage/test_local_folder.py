@@ -4,11 +4,14 @@ import errno
 import os
 import resource
 import stat
+from dataclasses import replace
 
 import pytest
 
 from streamgmm.checkpoint import Run
 from streamgmm.errors import CheckpointCorruptError, RunLockedError, SecurityError, StorageError
+from streamgmm.saving import Saver
+from streamgmm.state import Outcome
 from streamgmm.storage.disk import Disk
 from streamgmm.storage.local_folder import LEAST_RESERVE, RESERVE, LocalFolder
 from tests.reliability import commits, power_loss
@@ -82,20 +85,20 @@ def test_p5_a_clean_up_that_does_not_look_leaves_too_few(monkeypatch):
 
 @pytest.mark.parametrize("room", range(80 << 10, 112 << 10, 4 << 10))
 def test_k17_the_last_save_fits_on_a_disk_that_others_filled(room):
-    """K17 and P17: another program takes all that is free; one commit still succeeds, the next error says bytes needed and free."""
+    """K17 and P17: another program takes all that is free; commits before the last one say bytes needed and free, the last one fits."""
     disk = simulated(room=room)
     run = run_on(disk)
     with run:
         run.start(RECORD)
         run.commit(small_state(1))
         disk.room = disk._used()
-        assert run.commit(small_state(2)).number == 2
-        disk.room = disk._used()
-        with pytest.raises(StorageError, match=r"ENOSPC.*\d+ bytes are needed, 0 are free") as refusal:
-            run.commit(small_state(3))
-        assert refusal.value.errno == errno.ENOSPC
-        assert refusal.value.code == 8
-        assert same_state(run_on(disk).latest().state, small_state(2))
+        for _ in range(5):
+            with pytest.raises(StorageError, match=r"ENOSPC.*\d+ bytes are needed, 0 are free") as refusal:
+                run.commit(small_state(2))
+            assert refusal.value.errno == errno.ENOSPC
+            assert refusal.value.code == 8
+        assert run.commit(ended(3)).number == 2
+        assert same_state(run_on(disk).latest().state, ended(3))
         disk.room = 1 << 20
         run.commit(small_state(4))
         assert disk._entry(PLACE / RESERVE).allocated >= LEAST_RESERVE, "the reserve is made again"
@@ -108,7 +111,47 @@ def test_k17_without_the_reserve_the_last_save_fails(monkeypatch):
         run.start(RECORD)
         disk.room = disk._used()
         with pytest.raises(StorageError):
-            run.commit(small_state(1))
+            run.commit(ended(1))
+
+
+def test_k17_where_a_commit_in_mid_fit_spends_the_reserve_the_last_save_fails(monkeypatch):
+    monkeypatch.setattr(LocalFolder, "_with_room", always_with_room(LocalFolder._with_room))
+    disk = simulated(room=100 << 10)
+    with run_on(disk) as run:
+        run.start(RECORD)
+        disk.room = disk._used()
+        run.commit(small_state(1))
+        disk.room = disk._used()
+        with pytest.raises(StorageError):
+            run.commit(ended(2))
+
+
+def always_with_room(method):
+    def spend(self, action, *, last):
+        method(self, action, last=True)
+
+    return spend
+
+
+def test_k17_a_fit_on_a_full_disk_says_so_once_computes_on_and_saves_its_end():
+    """The saver and the run together: only the state that ends the fit takes the reserve."""
+    disk, told = simulated(room=200 << 10), []
+    run = run_on(disk)
+    with run:
+        run.start(RECORD)
+        saver = Saver(run, 0.0, told.append)
+        disk.room = disk._used()
+        for passes in range(1, 6):
+            saver(small_state(passes))
+        assert run.numbers() == []
+        saver(ended(6))
+        assert same_state(run.latest().state, ended(6))
+    assert [event.kind for event in told] == ["warning", "commit"]
+
+
+def ended(passes):
+    """A state that ends a fit."""
+    return replace(small_state(passes), outcome=Outcome.INTERRUPTED)
 
 
 def test_the_reserve_grows_with_the_commits_and_goes_with_the_process(tmp_path):
