@@ -20,11 +20,12 @@ from streamgmm.cautions import cautions
 from streamgmm.checkpoint import Run
 from streamgmm.components._gaussian import AbstractGaussian
 from streamgmm.configuration import MAY_CHANGE, FitConfiguration
-from streamgmm.errors import EXIT_STOPPED, CheckpointError, ConfigError, DataError, RunMismatchError
+from streamgmm.errors import EXIT_STOPPED, CheckpointError, ConfigError, RunMismatchError
 from streamgmm.events import Event, ignore
 from streamgmm.executors.base import AbstractExecutor, never
+from streamgmm.executors.threads import available_cores
 from streamgmm.exploration import explore, explored_rows
-from streamgmm.fit import FitResult, result_of, run_fit, sample_for_starts, start_state, starts_from_sample
+from streamgmm.fit import FitResult, refuse_few_rows, result_of, run_fit, sample_for_starts, start_state, starts_from_sample
 from streamgmm.initialisers._sample import Sample, draw_sample
 from streamgmm.initialisers.base import AbstractInitialiser
 from streamgmm.memory import refuse_large_blocks
@@ -195,16 +196,21 @@ class Job:
 
     def _explored(self, sample: Sample, initialiser: AbstractInitialiser) -> list[Mixture]:
         c = self.configuration
-        self._refuse_few_rows()
+        refuse_few_rows(len(sample.x), c.n_components)
         self.observe(Event("start", f"exploring a sample of {len(sample.x):,} rows in memory", {"rows": len(sample.x)}))
-        found = explore(sample, self.family, initialiser, c.n_components, c.n_init, c.regularisation(), c.seed, self._with_law)
+        floors, law, threads = c.regularisation(), self._with_law, self.local_threads
+        found = explore(sample, self.family, initialiser, c.n_components, c.n_init, floors, c.seed, law, threads)
         self.observe(Event("start", f"{len(found)} mixture(s) go over the whole table", {"starts": len(found)}))
         return found
 
+    @property
+    def local_threads(self) -> int:
+        """Threads for work in this process: as many as the executor's, where this machine has them."""
+        return min(self.executor.workers, available_cores())
+
     def _refuse_few_rows(self) -> None:
-        n_rows, k = self.source.n_rows, self.configuration.n_components
-        if n_rows is not None and n_rows < k:
-            raise DataError(f"n_components={k} is larger than the number of rows: Found array with {n_rows} sample(s)")
+        if self.source.n_rows is not None:
+            refuse_few_rows(self.source.n_rows, self.configuration.n_components)
 
     def _with_law(self, mixture: Mixture) -> Mixture:
         law = implementation("weights", self.configuration.weight_model)
@@ -234,7 +240,7 @@ class Job:
         sample = None
         if self.configuration.explores and self.source.repeatable:
             with nothing_to_save(self.stop_requested, EXIT_STOPPED):
-                sample = Block(0, 0, self.sample.x, self.sample.weight)
+                sample = self.sample.block
         return FitProblem(
             self.guarded, self.schedule, c.regularisation(), c.stopping(), c.assignment == "hard", c.arithmetic, sample=sample, seed=c.seed
         )
@@ -256,20 +262,19 @@ def _same_model(path: Path, model: SavedModel) -> bool:
 
 def reopened(state: FitState, configuration: FitConfiguration) -> FitState:
     """A saved state under a configuration whose max_iter or tol may have changed: open again where there is more to do."""
-    contenders = tuple(replace(c, converged=_still_converged(c, configuration)) for c in state.contenders)
+    contenders = tuple(replace(c, converged=_still_converged(c, configuration.tol)) for c in state.contenders)
     state = replace(state, contenders=contenders)
     if all(c.converged for c in contenders):
         return replace(state, outcome=Outcome.CONVERGED)
     return replace(state, outcome=Outcome.PASSES_EXHAUSTED if state.passes >= configuration.most_passes else None)
 
 
-def _still_converged(contender: Contender, configuration: FitConfiguration) -> bool:
-    if "left" in contender.memory:
-        return contender.converged and float(contender.memory["left"]) < configuration.tol
-    history = contender.log_likelihoods
-    if str(configuration.schedule) == "auto":  # its verdict rests on statistics that are gone
-        return contender.converged
-    return contender.converged and len(history) > 1 and abs(history[-1] - history[-2]) < configuration.tol
+def _still_converged(contender: Contender, tol: float) -> bool:
+    """What ended it, against this tol: what its schedule says is left, else the last change of the likelihood."""
+    if not contender.converged:
+        return False
+    left = contender.memory.get("left")
+    return float(abs(np.diff(contender.log_likelihoods[-2:])[0]) if left is None else left) < tol
 
 
 def saved_model(result: FitResult, source: AbstractSource, configuration: FitConfiguration) -> SavedModel:

@@ -18,7 +18,7 @@ from streamgmm.components._gaussian import Structure
 from streamgmm.configuration import FitConfiguration
 from streamgmm.executors.serial import Serial
 from streamgmm.executors.threads import Threads
-from streamgmm.exploration import MOST_SURVIVORS, explored_rows
+from streamgmm.exploration import MOST_SURVIVORS, explored_rows, parameters
 from streamgmm.initialisers._sample import SAMPLE_ROWS
 from streamgmm.job import describe_source
 from streamgmm.registry import implementation
@@ -159,7 +159,7 @@ def _sample(shapes: Shapes) -> int:
     if not shapes.explores:
         return SAMPLE_COPIES * SAMPLE_ROWS * 8 * (shapes.d + 1)
     rows = explored_rows(shapes.structure, shapes.k, shapes.d)
-    p = shapes.k * (1 + shapes.d) + math.prod(shapes.structure.second_shape(shapes.k, shapes.d))
+    p = parameters(shapes.structure, shapes.k, shapes.d)
     matrices = INFORMATION_COPIES * p**2 if p <= MOST_PARAMETERS else 0
     return 8 * (SAMPLE_COPIES * rows * (shapes.d + 1) + matrices + INFORMATION_TILES * TILE)
 

@@ -37,6 +37,11 @@ class Sample:
     complete: bool
 
     @cached_property
+    def block(self) -> Block:
+        """The rows as the E-step takes them."""
+        return Block(0, 0, np.ascontiguousarray(self.x), self.weight)
+
+    @cached_property
     def mean(self) -> ArrayD:
         """Column means (d)."""
         return np.average(self.x, axis=0, weights=self.weight)
