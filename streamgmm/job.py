@@ -9,7 +9,7 @@ __all__ = ["Job", "describe_source", "saved_model", "score_table"]
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from streamgmm.block import Block
 from streamgmm.cautions import cautions
-from streamgmm.checkpoint import Run
+from streamgmm.checkpoint import RECORD, Run
 from streamgmm.components._gaussian import AbstractGaussian
 from streamgmm.configuration import MAY_CHANGE, FitConfiguration
 from streamgmm.errors import EXIT_STOPPED, CheckpointError, ConfigError, RunMismatchError
@@ -25,9 +25,10 @@ from streamgmm.events import Event, ignore
 from streamgmm.executors.base import AbstractExecutor, never
 from streamgmm.executors.threads import available_cores
 from streamgmm.exploration import explore, explored_rows
-from streamgmm.fit import FitResult, refuse_few_rows, result_of, run_fit, sample_for_starts, start_state, starts_from_sample
-from streamgmm.initialisers._sample import Sample, draw_sample
+from streamgmm.fit import FitResult, refuse_few_rows, result_of, run_fit, start_state, starts_from_sample
+from streamgmm.initialisers._sample import SAMPLE_ROWS, Sample, draw_sample
 from streamgmm.initialisers.base import AbstractInitialiser
+from streamgmm.kept_sample import kept_sample
 from streamgmm.memory import refuse_large_blocks
 from streamgmm.mixture import Mixture
 from streamgmm.model_file import SavedModel, load_model, save_model
@@ -41,6 +42,7 @@ from streamgmm.sources._damage_policy import DamagePolicy
 from streamgmm.sources.base import AbstractSource
 from streamgmm.sources.guarded import guard
 from streamgmm.state import Contender, FitState, Outcome
+from streamgmm.storage.base import AbstractStorage
 from streamgmm.surroundings import noting, other_profile, own_profile, threads_wanted
 
 RESUMES = ("never", "auto", "must")
@@ -53,7 +55,7 @@ class Job:
 
     start: a mixture to start from instead of the configuration's `init`. adjust: changes each start that `init` made (scikit-learn's
     weights_init, means_init, precisions_init). given: hash of the parameters that the user gave to start from, "" for none.
-    location: how to open the source again, for run.json only.
+    location: how to open the source again, for run.json only. storage: of the run, which keeps the sample; None without a run.
     """
 
     source: AbstractSource
@@ -66,6 +68,7 @@ class Job:
     observe: Observer = ignore
     stop_requested: Callable[[], bool] = never
     clock: Callable[[], float] = time.monotonic
+    storage: AbstractStorage | None = None
 
     @property
     def family(self) -> type[AbstractGaussian]:
@@ -106,7 +109,7 @@ class Job:
             raise ConfigError(f"resume must be one of {RESUMES}, got {resume!r}")
         self._refuse(run, resume)
         self._refuse_large_blocks()
-        told = replace(self, observe=noting(self.observe, run.place))
+        told = replace(self, observe=noting(self.observe, run.place), storage=run.storage)
         with run, threads_wanted(self.executor.workers):
             return told.fit_held(run)
 
@@ -176,10 +179,23 @@ class Job:
 
     @cached_property
     def sample(self) -> Sample:
-        """Rows of the table in memory: what starts are made from, and what the schedule "auto" explores."""
+        """Rows of the table in memory: what starts are made from, and what the schedule "auto" explores. A run keeps the latter."""
+        draw = partial(self.drawn_sample, self.sample_rows)
+        if self.storage is None or not self.configuration.explores or self.source.in_memory:
+            return draw()
+        settled = self.configuration.model_dump(exclude=set(MAY_CHANGE))
+        origin = {"source": self.guarded.fingerprint, "configuration": settled, "rows": self.sample_rows}
+        return kept_sample(self.storage, origin, draw, self.observe, expected=RECORD in self.storage.names(""))
+
+    @property
+    def sample_rows(self) -> int:
+        """Rows that the sample is to have."""
         if not self.configuration.explores:
-            return sample_for_starts(self.guarded, self.configuration.seed)
-        n_rows = explored_rows(self.family.structure, self.configuration.n_components, self.source.n_features)
+            return SAMPLE_ROWS
+        return explored_rows(self.family.structure, self.configuration.n_components, self.source.n_features)
+
+    def drawn_sample(self, n_rows: int) -> Sample:
+        """Read the table for about so many rows of it."""
         return draw_sample(self.guarded, self.configuration.seed, n_rows)
 
     def _starts(self) -> list[Mixture]:

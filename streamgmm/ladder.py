@@ -23,7 +23,7 @@ from streamgmm.chosen_executor import executor_for
 from streamgmm.errors import EXIT_STOPPED, CheckpointError, DataChangedError, DataError
 from streamgmm.events import Event
 from streamgmm.fit import FitResult, ended_with, start_state, starts_from_sample
-from streamgmm.initialisers._sample import SAMPLE_ROWS, Sample, draw_sample
+from streamgmm.initialisers._sample import SAMPLE_ROWS
 from streamgmm.job import Job, saved_model
 from streamgmm.ladder_configuration import LadderConfiguration
 from streamgmm.ladder_scores import LadderScores, ScoreLadder, merge_scores
@@ -90,12 +90,12 @@ class LadderJob(Job):
         self.observe(Event("start", said, {"rows": len(sample.x), "starts": len(made), "kept": len(found.kept)}))
         return found
 
-    @cached_property
-    def sample(self) -> Sample:
-        """Rows of the table, none of those held out."""
+    @property
+    def sample_rows(self) -> int:
+        """See the base class; none of them is held out."""
         d = self.source.n_features
         wanted = ROWS_A_PARAMETER * self.configuration.n_components * (1 + d + d * (d + 1) // 2)
-        return draw_sample(self.guarded, self.configuration.seed, min(SAMPLE_ROWS, max(FEWEST_ROWS, wanted)))
+        return min(SAMPLE_ROWS, max(FEWEST_ROWS, wanted))
 
     def first_state(self) -> FitState:
         """One contender for each start that is left."""
