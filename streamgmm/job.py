@@ -36,6 +36,7 @@ from streamgmm.passes import Caller, FitProblem, Observer
 from streamgmm.reduce import Span
 from streamgmm.registry import implementation
 from streamgmm.saving import Saver
+from streamgmm.scan import scan
 from streamgmm.schedules.base import AbstractSchedule
 from streamgmm.signals import nothing_to_save
 from streamgmm.sources._damage_policy import DamagePolicy
@@ -196,7 +197,12 @@ class Job:
 
     def drawn_sample(self, n_rows: int) -> Sample:
         """Read the table for about so many rows of it."""
-        return draw_sample(self.guarded, self.configuration.seed, n_rows)
+        c = self.configuration
+        if not c.explores or c.scan == "part":
+            return draw_sample(self.guarded, c.seed, n_rows)
+        sample, found = scan(self.guarded, self.executor, c.seed, n_rows, self.observe)
+        self.observe(Event("start", f"all {found.rows:,} rows are read and sound", {"rows": found.rows, "skipped": found.skipped}))
+        return sample
 
     def _starts(self) -> list[Mixture]:
         c = self.configuration
