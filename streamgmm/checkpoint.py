@@ -5,7 +5,7 @@ no pointer to the latest commit: the newest one that verifies wins, broken ones 
 parent, so that two histories in one folder are found. The lock is a courtesy; the exclusive create of the next number is the fence.
 """
 
-__all__ = ["COMMITS_KEPT", "Commit", "Fault", "Run"]
+__all__ = ["COMMITS_KEPT", "RECORD", "Commit", "Fault", "Run"]
 
 import contextlib
 import hashlib
@@ -33,6 +33,7 @@ from streamgmm.errors import (
     StreamGMMError,
 )
 from streamgmm.events import Event, ignore
+from streamgmm.kept_sample import SAMPLE
 from streamgmm.open_storage import open_storage
 from streamgmm.pending_folder import storage_errors
 from streamgmm.state import FitState
@@ -97,7 +98,7 @@ class Run:
             self.storage.remove(f"{FOLDER}/{name}")
         with storage_errors(self.folder, "clear"), self.model_folder() as model:
             shutil.rmtree(model, ignore_errors=not model.exists())
-        for name in ("events.jsonl", "events.older.jsonl", RECORD):
+        for name in ("events.jsonl", "events.older.jsonl", SAMPLE, RECORD):
             self.storage.remove(name)
         self._last = self._top = None
 

@@ -26,6 +26,7 @@ SHARED_WITH_FITS = (
     "weight_model",
     "assignment",
     "arithmetic",
+    "scan",
     "variance_floor",
     "reg_covar",
     "occupancy_floor",

@@ -102,6 +102,7 @@ PARAMETERS = (
     Parameter(
         "init", ("--init",), str, "kmeans|kmeans_plus_plus|random_rows|random", "kmeans", "How a start is made from a sample of rows."
     ),
+    Parameter("scan", ("--scan",), str, "all|part", "all", "What auto reads for its sample: all blocks, or 256 of them."),
     Parameter("seed", ("--seed",), int, "N", "0", "Seed of the sample and of the starts."),
     Parameter("weight_model", ("--weight-model",), str, "free|fixed", "free", "Mixing proportions: estimated, or equal and fixed."),
     Parameter("assignment", ("--assignment",), str, "soft|hard", "soft", "hard: every row belongs to one component only."),

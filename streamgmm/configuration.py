@@ -36,7 +36,8 @@ class FitConfiguration(BaseModel):
     variance_floor is relative to each column's own variance over all rows; reg_covar is absolute; occupancy_floor is in rows;
     tol is the change of the mean log-likelihood per row, and with schedules "auto" and "anchored" the mean square of the remaining error in
     standard errors; max_iter counts passes over the table, None for the schedule's own (30 for these two, else 100); arithmetic is the
-    E-step's, within a tile of rows; deadline and checkpoint_every (work that a kill may cost) are in seconds.
+    E-step's, within a tile of rows; scan is what these two read for the sample that they explore: all blocks, or one of each of 256 equal
+    stretches; deadline and checkpoint_every (work that a kill may cost) are in seconds.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
@@ -47,6 +48,7 @@ class FitConfiguration(BaseModel):
     assignment: Literal["soft", "hard"] = "soft"
     arithmetic: Literal["float64", "float32"] = "float64"
     schedule: Literal["auto", "anchored", "full_batch", "anderson", "stepwise", "incremental"] = "auto"
+    scan: Literal["all", "part"] = "all"
     init: Init = "kmeans"
     n_init: Count = 1
     max_iter: Count | None = None

@@ -6,20 +6,16 @@ Runnalls 2007). One start in three begins with three times the components and me
 sample cannot tell it from the best one. The same seed gives the same bits, whatever the number of threads.
 """
 
-__all__ = ["MOST_SURVIVORS", "explore", "explored_rows"]
+__all__ = ["MOST_SURVIVORS", "explore", "explored_rows", "parameters"]
 
-import math
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
-from streamgmm.arrays import ArrayN
 from streamgmm.block import Block
 from streamgmm.components._gaussian import AbstractGaussian, Structure
-from streamgmm.em import MixtureStatistics, e_step, m_step
 from streamgmm.errors import StreamGMMError
 from streamgmm.initialisers._sample import Sample
 from streamgmm.initialisers.base import AbstractInitialiser
@@ -27,6 +23,7 @@ from streamgmm.initialisers.kmeans_plus_plus import KMeansPlusPlus
 from streamgmm.merging import least_costly_pairs, merged
 from streamgmm.mixture import Mixture
 from streamgmm.regularisation import Regularisation
+from streamgmm.sample_em import Fitted, fit_on_sample, look_at, weight_of
 from streamgmm.schedules.anderson import Anderson
 from streamgmm.schedules.base import Look
 
@@ -48,18 +45,15 @@ SAME = 2.0  # standard errors of the paired difference within which two mixtures
 Law = Callable[[Mixture], Mixture]
 
 
+def parameters(structure: Structure, k: int, d: int) -> int:
+    """Free parameters p of k components over d columns; were the weights given, there would be k - 1 fewer: sizes that p decides stay."""
+    return k - 1 + structure.n_parameters(k, d)
+
+
 def explored_rows(structure: Structure, k: int, d: int) -> int:
     """Rows of the sample that mixtures of k components over d columns are explored on."""
-    p = k * (1 + d) + math.prod(structure.second_shape(k, d))
-    return int(min(max(EXPLORED_ROWS, EXPLORED_ROWS_A_PARAMETER * p), MOST_EXPLORED // (8 * (d + 1))))
-
-
-@dataclass(frozen=True, eq=False)
-class _Fit:
-    """A mixture and its log-likelihood per row weight on some rows, before the last step."""
-
-    mixture: Mixture
-    value: float
+    wanted = max(EXPLORED_ROWS, EXPLORED_ROWS_A_PARAMETER * parameters(structure, k, d))
+    return int(min(wanted, MOST_EXPLORED // (8 * (d + 1))))
 
 
 def explore(
@@ -71,18 +65,20 @@ def explore(
     regularisation: Regularisation,
     seed: int,
     law: Law = lambda mixture: mixture,
+    threads: int = 1,
 ) -> list[Mixture]:
     """The best mixture found on the sample, and the next best where the sample cannot tell the two apart.
 
     initialiser: of the first start; k-means++ seeds and merged over-fits make the others. law: puts the weights' law on a start.
+    threads: how many work; they change no bit.
     """
-    whole = Block(0, 0, sample.x, sample.weight)
+    whole = sample.block
     careful = _for_sample(regularisation, whole)
-    part = _part(whole, law(initialiser.start(family, sample, n_components, np.random.default_rng(seed))).n_parameters)
-    small = replace(sample, x=part.x, weight=_weight_of(part))
+    part = _part(whole, parameters(family.structure, n_components, sample.x.shape[1]))
+    small = replace(sample, x=part.x, weight=weight_of(part))
     generators = np.random.default_rng(seed).spawn(max(LEAST_STARTS, n_starts))
 
-    def begin(number: int) -> _Fit | None:
+    def begin(number: int) -> Fitted | None:
         rng = generators[number]
         try:
             if number % 3 == 2 and n_components > 1:
@@ -90,11 +86,11 @@ def explore(
             else:
                 maker = initialiser if number == 0 else KMeansPlusPlus()
                 start = maker.start(family, small, n_components, rng)
-            return _em(law(start), part, careful, FIRST_STEPS)
+            return fit_on_sample(law(start), part, careful, steps=FIRST_STEPS)
         except StreamGMMError:  # a start that collapses is no start; what ails the rows themselves ends all of them
             return None
 
-    with ThreadPoolExecutor(os.cpu_count() or 1, "streamgmm-explore") as pool:
+    with ThreadPoolExecutor(threads, "streamgmm-explore") as pool:
         found = [one for one in pool.map(begin, range(len(generators))) if one is not None]
         if not found:
             return [law(initialiser.start(family, sample, n_components, np.random.default_rng(seed)))]
@@ -108,45 +104,27 @@ def explore(
 
 def _for_sample(regularisation: Regularisation, whole: Block) -> Regularisation:
     """A component must hold more rows of the sample than it takes to span its columns: fewer are a needle."""
-    stands_for = float(_weight_of(whole).sum()) / whole.n_rows
+    stands_for = float(weight_of(whole).sum()) / whole.n_rows
     least = (whole.x.shape[1] + 1) * stands_for if stands_for > 1 else 0.0
     return replace(regularisation, occupancy_floor=max(regularisation.occupancy_floor, least), on_singular="floor")
 
 
 def _part(whole: Block, n_parameters: int) -> Block:
     every = max(1, whole.n_rows // max(PART_ROWS, ROWS_A_PARAMETER * n_parameters))
-    return Block(0, 0, np.ascontiguousarray(whole.x[::every]), np.ascontiguousarray(_weight_of(whole)[::every]) * every)
+    return Block(0, 0, np.ascontiguousarray(whole.x[::every]), np.ascontiguousarray(weight_of(whole)[::every]) * every)
 
 
-def _weight_of(rows: Block) -> ArrayN:
-    assert rows.sample_weight is not None
-    return rows.sample_weight
-
-
-def _look(mixture: Mixture, rows: Block) -> MixtureStatistics:
-    return e_step([mixture], rows, block_rows=max(1, rows.n_rows))[0]
-
-
-def _em(mixture: Mixture, rows: Block, regularisation: Regularisation, n_steps: int) -> _Fit:
-    value = -np.inf
-    for _ in range(n_steps):
-        statistics = _look(mixture, rows)
-        mixture, _repairs = m_step(statistics, mixture, regularisation)
-        value = statistics.mean_log_likelihood
-    return _Fit(mixture, value)
-
-
-def _accelerated(mixture: Mixture, rows: Block, regularisation: Regularisation) -> _Fit:
+def _accelerated(mixture: Mixture, rows: Block, regularisation: Regularisation) -> Fitted:
     """EM with Anderson's extrapolation, until two steps one after the other gain next to nothing, counted in rows of the sample."""
-    schedule, look, small_gains = Anderson(), Look(mixture, _look(mixture, rows), regularisation), 0
-    best = _Fit(mixture, look.statistics.mean_log_likelihood)
+    schedule, look, small_gains = Anderson(), Look(mixture, look_at(mixture, rows), regularisation), 0
+    best = Fitted(mixture, (look.statistics.mean_log_likelihood,))
     for _ in range(LAST_STEPS):
         step = schedule.update(look)
-        look = Look(step.mixture, _look(step.mixture, rows), regularisation, step.memory)
+        look = Look(step.mixture, look_at(step.mixture, rows), regularisation, step.memory)
         value = look.statistics.mean_log_likelihood
         gain = (value - best.value) * rows.n_rows
         if gain > 0:
-            best = _Fit(step.mixture, value)
+            best = Fitted(step.mixture, (value,))
         small_gains = small_gains + 1 if 0 <= gain < LEFT * mixture.n_parameters else 0
         if small_gains == 2:
             break
@@ -158,17 +136,17 @@ def _merged_down(
 ) -> Mixture:
     """From too many components down to k: the cheapest pairs are merged, a quarter of what is too many at a time."""
     many = min(int(OVER_FIT * k), max(k, len(small.x) // (10 * (small.x.shape[1] + 1))))
-    mixture = _em(KMeansPlusPlus().start(family, small, many, rng), part, regularisation, FIRST_STEPS).mixture
+    mixture = fit_on_sample(KMeansPlusPlus().start(family, small, many, rng), part, regularisation, steps=FIRST_STEPS).mixture
     while mixture.n_components > k:
         mixture = merged(mixture, least_costly_pairs(mixture, max(1, (mixture.n_components - k) // 4)))
-        mixture = _em(mixture, part, regularisation, MERGE_STEPS).mixture
+        mixture = fit_on_sample(mixture, part, regularisation, steps=MERGE_STEPS).mixture
     return mixture
 
 
-def _polished(best: _Fit, whole: Block, part: Block, regularisation: Regularisation) -> _Fit:
+def _polished(best: Fitted, whole: Block, part: Block, regularisation: Regularisation) -> Fitted:
     """Merge the cheapest pair, split another component in its place, and keep what the whole sample likes better."""
-    before = _em(best.mixture, part, regularisation, MOVE_STEPS).value
-    tried = [_em(one, part, regularisation, MOVE_STEPS) for one in _moves(best.mixture, part)]
+    before = fit_on_sample(best.mixture, part, regularisation, steps=MOVE_STEPS).value
+    tried = [fit_on_sample(one, part, regularisation, steps=MOVE_STEPS) for one in _moves(best.mixture, part)]
     better = [one for one in tried if one.value > before]
     if not better:
         return best
@@ -202,14 +180,14 @@ def _misfits(mixture: Mixture, rows: Block) -> Sequence[int]:
     return [int(k) for k in np.argsort(-off, kind="stable")]
 
 
-def _rivals(best: _Fit, ended: Sequence[_Fit], whole: Block) -> list[Mixture]:
+def _rivals(best: Fitted, ended: Sequence[Fitted], whole: Block) -> list[Mixture]:
     """The next best mixture, where it is another one and its rows' likelihoods differ from the best one's by chance only."""
     others = [one for one in ended if one is not best]
     if not others:
         return []
     rival = max(others, key=lambda one: one.value)
     difference = best.mixture.score_samples(whole.x) - rival.mixture.score_samples(whole.x)
-    weight = _weight_of(whole)
+    weight = weight_of(whole)
     mean = float(np.average(difference, weights=weight))
     error = float(np.sqrt(np.average((difference - mean) ** 2, weights=weight) / whole.n_rows))
     same = abs(mean) * whole.n_rows < LEFT * best.mixture.n_parameters

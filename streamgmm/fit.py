@@ -5,7 +5,7 @@ tree, lets the schedule maximise, and yields the new state; inside a round, stat
 them. What to do with a state (commit it, show it, stop) is the caller's business and the stopping rule's.
 """
 
-__all__ = ["FitResult", "ended_with", "fit_states", "result_of", "run_fit", "start_state"]
+__all__ = ["FitResult", "ended_with", "fit_states", "refuse_few_rows", "result_of", "run_fit", "start_state"]
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -67,12 +67,17 @@ def starts_from_sample(
     rng: np.random.Generator,
 ) -> list[Mixture]:
     """`n_init` starts, each from a generator of its own. Raises DataError where there are fewer rows than components."""
-    if len(sample.x) < n_components:
+    refuse_few_rows(len(sample.x), n_components)
+    return [initialiser.start(family, sample, n_components, child) for child in rng.spawn(n_init)]
+
+
+def refuse_few_rows(n_rows: int, n_components: int) -> None:
+    """Raises DataError where there are fewer rows than components."""
+    if n_rows < n_components:
         raise DataError(
-            f"n_components={n_components} is larger than the number of rows: Found array with {len(sample.x)} sample(s)"
+            f"n_components={n_components} is larger than the number of rows: Found array with {n_rows} sample(s)"
             f" while a minimum of {n_components} is required."
         )
-    return [initialiser.start(family, sample, n_components, child) for child in rng.spawn(n_init)]
 
 
 def sample_for_starts(source: AbstractSource, seed: int) -> Sample:

@@ -9,7 +9,7 @@ __all__ = ["Job", "describe_source", "saved_model", "score_table"]
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,18 @@ import numpy as np
 
 from streamgmm.block import Block
 from streamgmm.cautions import cautions
-from streamgmm.checkpoint import Run
+from streamgmm.checkpoint import RECORD, Run
 from streamgmm.components._gaussian import AbstractGaussian
-from streamgmm.configuration import EXPLORING, MAY_CHANGE, FitConfiguration
-from streamgmm.errors import EXIT_STOPPED, CheckpointError, ConfigError, DataError, RunMismatchError
+from streamgmm.configuration import MAY_CHANGE, FitConfiguration
+from streamgmm.errors import EXIT_STOPPED, CheckpointError, ConfigError, RunMismatchError
 from streamgmm.events import Event, ignore
 from streamgmm.executors.base import AbstractExecutor, never
+from streamgmm.executors.threads import available_cores
 from streamgmm.exploration import explore, explored_rows
-from streamgmm.fit import FitResult, result_of, run_fit, sample_for_starts, start_state, starts_from_sample
-from streamgmm.initialisers._sample import Sample, draw_sample
+from streamgmm.fit import FitResult, refuse_few_rows, result_of, run_fit, start_state, starts_from_sample
+from streamgmm.initialisers._sample import SAMPLE_ROWS, Sample, draw_sample
 from streamgmm.initialisers.base import AbstractInitialiser
+from streamgmm.kept_sample import kept_sample
 from streamgmm.memory import refuse_large_blocks
 from streamgmm.mixture import Mixture
 from streamgmm.model_file import SavedModel, load_model, save_model
@@ -34,12 +36,14 @@ from streamgmm.passes import Caller, FitProblem, Observer
 from streamgmm.reduce import Span
 from streamgmm.registry import implementation
 from streamgmm.saving import Saver
+from streamgmm.scan import scan
 from streamgmm.schedules.base import AbstractSchedule
 from streamgmm.signals import nothing_to_save
 from streamgmm.sources._damage_policy import DamagePolicy
 from streamgmm.sources.base import AbstractSource
 from streamgmm.sources.guarded import guard
 from streamgmm.state import Contender, FitState, Outcome
+from streamgmm.storage.base import AbstractStorage
 from streamgmm.surroundings import noting, other_profile, own_profile, threads_wanted
 
 RESUMES = ("never", "auto", "must")
@@ -52,7 +56,7 @@ class Job:
 
     start: a mixture to start from instead of the configuration's `init`. adjust: changes each start that `init` made (scikit-learn's
     weights_init, means_init, precisions_init). given: hash of the parameters that the user gave to start from, "" for none.
-    location: how to open the source again, for run.json only.
+    location: how to open the source again, for run.json only. storage: of the run, which keeps the sample; None without a run.
     """
 
     source: AbstractSource
@@ -65,6 +69,7 @@ class Job:
     observe: Observer = ignore
     stop_requested: Callable[[], bool] = never
     clock: Callable[[], float] = time.monotonic
+    storage: AbstractStorage | None = None
 
     @property
     def family(self) -> type[AbstractGaussian]:
@@ -105,7 +110,7 @@ class Job:
             raise ConfigError(f"resume must be one of {RESUMES}, got {resume!r}")
         self._refuse(run, resume)
         self._refuse_large_blocks()
-        told = replace(self, observe=noting(self.observe, run.place))
+        told = replace(self, observe=noting(self.observe, run.place), storage=run.storage)
         with run, threads_wanted(self.executor.workers):
             return told.fit_held(run)
 
@@ -185,11 +190,29 @@ class Job:
 
     @cached_property
     def sample(self) -> Sample:
-        """Rows of the table in memory: what starts are made from, and what the schedule "auto" explores."""
+        """Rows of the table in memory: what starts are made from, and what the schedule "auto" explores. A run keeps the latter."""
+        draw = partial(self.drawn_sample, self.sample_rows)
+        if self.storage is None or not self.configuration.explores or self.source.in_memory:
+            return draw()
+        settled = self.configuration.model_dump(exclude=set(MAY_CHANGE))
+        origin = {"source": self.guarded.fingerprint, "configuration": settled, "rows": self.sample_rows}
+        return kept_sample(self.storage, origin, draw, self.observe, expected=RECORD in self.storage.names(""))
+
+    @property
+    def sample_rows(self) -> int:
+        """Rows that the sample is to have."""
         if not self.configuration.explores:
-            return sample_for_starts(self.guarded, self.configuration.seed)
-        n_rows = explored_rows(self.family.structure, self.configuration.n_components, self.source.n_features)
-        return draw_sample(self.guarded, self.configuration.seed, n_rows)
+            return SAMPLE_ROWS
+        return explored_rows(self.family.structure, self.configuration.n_components, self.source.n_features)
+
+    def drawn_sample(self, n_rows: int) -> Sample:
+        """Read the table for about so many rows of it."""
+        c = self.configuration
+        if not c.explores or c.scan == "part":
+            return draw_sample(self.guarded, c.seed, n_rows)
+        sample, found = scan(self.guarded, self.executor, c.seed, n_rows, self.observe)
+        self.observe(Event("start", f"all {found.rows:,} rows are read and sound", {"rows": found.rows, "skipped": found.skipped}))
+        return sample
 
     def _starts(self) -> list[Mixture]:
         c = self.configuration
@@ -205,16 +228,21 @@ class Job:
 
     def _explored(self, sample: Sample, initialiser: AbstractInitialiser) -> list[Mixture]:
         c = self.configuration
-        self._refuse_few_rows()
+        refuse_few_rows(len(sample.x), c.n_components)
         self.observe(Event("start", f"exploring a sample of {len(sample.x):,} rows in memory", {"rows": len(sample.x)}))
-        found = explore(sample, self.family, initialiser, c.n_components, c.n_init, c.regularisation(), c.seed, self._with_law)
+        floors, law, threads = c.regularisation(), self._with_law, self.local_threads
+        found = explore(sample, self.family, initialiser, c.n_components, c.n_init, floors, c.seed, law, threads)
         self.observe(Event("start", f"{len(found)} mixture(s) go over the whole table", {"starts": len(found)}))
         return found
 
+    @property
+    def local_threads(self) -> int:
+        """Threads for work in this process: as many as the executor's, where this machine has them."""
+        return min(self.executor.workers, available_cores())
+
     def _refuse_few_rows(self) -> None:
-        n_rows, k = self.source.n_rows, self.configuration.n_components
-        if n_rows is not None and n_rows < k:
-            raise DataError(f"n_components={k} is larger than the number of rows: Found array with {n_rows} sample(s)")
+        if self.source.n_rows is not None:
+            refuse_few_rows(self.source.n_rows, self.configuration.n_components)
 
     def _with_law(self, mixture: Mixture) -> Mixture:
         law = implementation("weights", self.configuration.weight_model)
@@ -244,7 +272,7 @@ class Job:
         sample = None
         if self.configuration.explores and self.source.repeatable:
             with nothing_to_save(self.stop_requested, EXIT_STOPPED):
-                sample = Block(0, 0, self.sample.x, self.sample.weight)
+                sample = self.sample.block
         return FitProblem(
             self.guarded, self.schedule, c.regularisation(), c.stopping(), c.assignment == "hard", c.arithmetic, sample=sample, seed=c.seed
         )
@@ -266,20 +294,19 @@ def _same_model(path: Path, model: SavedModel) -> bool:
 
 def reopened(state: FitState, configuration: FitConfiguration) -> FitState:
     """A saved state under a configuration whose max_iter or tol may have changed: open again where there is more to do."""
-    contenders = tuple(replace(c, converged=_still_converged(c, configuration)) for c in state.contenders)
+    contenders = tuple(replace(c, converged=_still_converged(c, configuration.tol)) for c in state.contenders)
     state = replace(state, contenders=contenders)
     if all(c.converged for c in contenders):
         return replace(state, outcome=Outcome.CONVERGED)
     return replace(state, outcome=Outcome.PASSES_EXHAUSTED if state.passes >= configuration.most_passes else None)
 
 
-def _still_converged(contender: Contender, configuration: FitConfiguration) -> bool:
-    if "left" in contender.memory:
-        return contender.converged and float(contender.memory["left"]) < configuration.tol
-    history = contender.log_likelihoods
-    if configuration.schedule in EXPLORING:  # its verdict rests on statistics that are gone
-        return contender.converged
-    return contender.converged and len(history) > 1 and abs(history[-1] - history[-2]) < configuration.tol
+def _still_converged(contender: Contender, tol: float) -> bool:
+    """What ended it, against this tol: what its schedule says is left, else the last change of the likelihood."""
+    if not contender.converged:
+        return False
+    left = contender.memory.get("left")
+    return float(abs(np.diff(contender.log_likelihoods[-2:])[0]) if left is None else left) < tol
 
 
 def saved_model(result: FitResult, source: AbstractSource, configuration: FitConfiguration) -> SavedModel:

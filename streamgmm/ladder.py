@@ -20,21 +20,21 @@ import numpy as np
 from streamgmm.block import Block
 from streamgmm.checkpoint import Run
 from streamgmm.chosen_executor import executor_for
-from streamgmm.configuration import EXPLORING
 from streamgmm.errors import EXIT_STOPPED, CheckpointError, DataChangedError, DataError
 from streamgmm.events import Event
 from streamgmm.fit import FitResult, ended_with, start_state, starts_from_sample
-from streamgmm.initialisers._sample import SAMPLE_ROWS, Sample, draw_sample
+from streamgmm.initialisers._sample import SAMPLE_ROWS
 from streamgmm.job import Job, saved_model
 from streamgmm.ladder_configuration import LadderConfiguration
 from streamgmm.ladder_scores import LadderScores, ScoreLadder, merge_scores
-from streamgmm.ladder_starts import Dropped, Start, Starts, fit_on_sample, race
+from streamgmm.ladder_starts import Dropped, Start, Starts, race
 from streamgmm.ladder_table import Ladder, refuse_criterion, rungs_of
 from streamgmm.mixture import Mixture
 from streamgmm.model_file import SavedModel, load_model, save_model
-from streamgmm.passes import FitProblem, Observer
+from streamgmm.passes import Observer
 from streamgmm.reduce import TreeReducer
 from streamgmm.registry import implementation
+from streamgmm.sample_em import fit_on_sample
 from streamgmm.schedules.base import AbstractSchedule
 from streamgmm.signals import nothing_to_save
 from streamgmm.sources import as_source
@@ -85,33 +85,23 @@ class LadderJob(Job):
         def fit(mixture: Mixture, rows: Block) -> Any:
             return fit_on_sample(mixture, rows, c.regularisation(), hard=c.assignment == "hard")
 
-        found = race(made, self.sample_block, fit, self.executor.workers)
+        found = race(made, sample.block, fit, self.local_threads)
         said = f"{len(made)} starts of {len(c.ladder)} numbers of components on a sample of {len(sample.x):,} rows: {len(found.kept)} go on"
         self.observe(Event("start", said, {"rows": len(sample.x), "starts": len(made), "kept": len(found.kept)}))
         return found
 
-    @cached_property
-    def sample(self) -> Sample:
-        """Rows of the table, none of those held out."""
+    @property
+    def sample_rows(self) -> int:
+        """See the base class; none of them is held out."""
         d = self.source.n_features
         wanted = ROWS_A_PARAMETER * self.configuration.n_components * (1 + d + d * (d + 1) // 2)
-        return draw_sample(self.guarded, self.configuration.seed, min(SAMPLE_ROWS, max(FEWEST_ROWS, wanted)))
-
-    @cached_property
-    def sample_block(self) -> Block:
-        """The same as the E-step takes them."""
-        return Block(0, 0, np.ascontiguousarray(self.sample.x), self.sample.weight)
+        return min(SAMPLE_ROWS, max(FEWEST_ROWS, wanted))
 
     def first_state(self) -> FitState:
         """One contender for each start that is left."""
         with nothing_to_save(self.stop_requested, EXIT_STOPPED):
             starts = self.starts
         return start_state([start.mixture for start in starts.kept])
-
-    def problem(self) -> FitProblem:
-        """See the base class; the schedule that asks for the remaining error gets the sample."""
-        problem = super().problem()
-        return replace(problem, sample=self.sample_block) if problem.schedule.name in EXPLORING else problem
 
     def record(self) -> dict[str, Any]:
         """See the base class; with what became of the starts, once that is known."""

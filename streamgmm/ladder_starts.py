@@ -10,7 +10,7 @@ Of the starts of one K, compared by the log densities l of the rows of the sampl
 What is dropped never enters a pass over the table.
 """
 
-__all__ = ["Dropped", "Start", "Starts", "fit_on_sample", "race"]
+__all__ = ["Dropped", "Start", "Starts", "race"]
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,17 +21,13 @@ import numpy as np
 
 from streamgmm.arrays import ArrayN
 from streamgmm.block import Block
-from streamgmm.em import e_step, m_step
 from streamgmm.mixture import Mixture
-from streamgmm.regularisation import Regularisation
-from streamgmm.sources.base import DEFAULT_BLOCK_ROWS
+from streamgmm.sample_em import Fitted, weight_of
 
-STEPS = 30
 SAME = 0.01  # nats, root mean square over rows
 ERRORS = 3.0
-FARTHEST = 1000.0
 
-Fitter = Callable[[Mixture, Block], "Fitted"]
+Fitter = Callable[[Mixture, Block], Fitted]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,34 +58,6 @@ class Starts:
     dropped: tuple[Dropped, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class Fitted:
-    """A mixture after some steps on the sample, and the mean log-likelihood before each of them."""
-
-    mixture: Mixture
-    log_likelihoods: tuple[float, ...]
-
-    @property
-    def at_the_end(self) -> float:
-        """Where more steps would lead: Aitken's extrapolation, but no farther than FARTHEST steps like the last one."""
-        if len(self.log_likelihoods) < 3:
-            return np.inf
-        before, last = np.diff(self.log_likelihoods[-3:])
-        ratio = last / before if before > 0 else np.inf
-        steps = ratio / (1 - ratio) if ratio < 1 else np.inf
-        return float(self.log_likelihoods[-1] + max(last, 0.0) * min(max(steps, 0.0), FARTHEST))
-
-
-def fit_on_sample(mixture: Mixture, sample: Block, regularisation: Regularisation, *, hard: bool = False, steps: int = STEPS) -> Fitted:
-    """So many steps of EM in memory."""
-    values: list[float] = []
-    for _ in range(steps):
-        (statistics,) = e_step((mixture,), sample, block_rows=DEFAULT_BLOCK_ROWS, hard=hard)
-        values.append(statistics.mean_log_likelihood)
-        mixture, _ = m_step(statistics, mixture, regularisation)
-    return Fitted(mixture, tuple(values))
-
-
 def race(starts: Iterable[Start], sample: Block, fit: Fitter, threads: int = 1) -> Starts:
     """Fit all starts to the sample, and drop the hopeless ones of each K. The threads change no bit."""
     listed = sorted(starts, key=lambda start: (start.n_components, start.number))
@@ -105,7 +73,7 @@ def race(starts: Iterable[Start], sample: Block, fit: Fitter, threads: int = 1) 
 
 
 def _of_one_k(pairs: Sequence[tuple[Start, Fitted]], sample: Block) -> tuple[list[Start], list[Dropped]]:
-    weight = np.ones(sample.n_rows) if sample.sample_weight is None else sample.sample_weight
+    weight = weight_of(sample)
     densities = [one.mixture.score_samples(sample.x) for _, one in pairs]
     means = [float(np.average(values, weights=weight)) for values in densities]
     order = sorted(range(len(pairs)), key=lambda i: (-means[i], pairs[i][0].number))

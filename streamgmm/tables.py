@@ -251,6 +251,7 @@ def _show_plan(result: Facts, console: Console) -> None:
             ("bytes a pass", None if result["bytes"] is None else f"{human_bytes(result['bytes'])} ({result['dtype']}, uncompressed)"),
             ("model", f"{configuration['n_components']} components, {configuration['covariance_type']}"),
             ("work a pass", None if flops is None else f"about {human_number(flops)} floating-point operations"),
+            ("a run keeps", f"its sample, {human_bytes(result['bytes_kept_in_run'])} at most" if result["bytes_kept_in_run"] else None),
             ("executor", _workers(result)),
             *((f"remark {i}", text) for i, text in enumerate(result["remarks"], 1)),
         ],

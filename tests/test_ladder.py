@@ -25,9 +25,10 @@ from streamgmm.ladder import LadderJob, ladder_in
 from streamgmm.ladder_configuration import LadderConfiguration, counts_of
 from streamgmm.ladder_picture import save_ladder_picture
 from streamgmm.ladder_scores import ScoreLadder
-from streamgmm.ladder_starts import Fitted, Start, fit_on_sample, race
+from streamgmm.ladder_starts import Start, race
 from streamgmm.ladder_table import CRITERIA, Ladder
 from streamgmm.model_file import load_model
+from streamgmm.sample_em import Fitted, fit_on_sample
 from streamgmm.sources import _held_out as held_out_module
 from streamgmm.sources import as_source
 from streamgmm.sources._held_out import held_out, is_held_out, mixed

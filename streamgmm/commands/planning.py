@@ -4,7 +4,7 @@ Nothing is read but metadata, and no cluster is started. The memory is a bound, 
 from the executor's window, but for the measured size of a process that has all libraries loaded and its kernels compiled.
 """
 
-__all__ = ["plan"]
+__all__ = ["kept_bytes", "plan"]
 
 import math
 import os
@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 
 from streamgmm.commands._places import open_table
 from streamgmm.commands.where import Where
-from streamgmm.components._gaussian import Structure
+from streamgmm.components._gaussian import AbstractGaussian, Structure
 from streamgmm.configuration import FitConfiguration
 from streamgmm.executors.serial import Serial
 from streamgmm.executors.threads import Threads
-from streamgmm.exploration import MOST_SURVIVORS, explored_rows
+from streamgmm.exploration import MOST_SURVIVORS, explored_rows, parameters
 from streamgmm.initialisers._sample import SAMPLE_ROWS
 from streamgmm.job import describe_source
 from streamgmm.registry import implementation
@@ -34,6 +34,7 @@ WORKER_BYTES = 350_000_000
 DRIVER_BYTES = 450_000_000
 INFORMATION_COPIES, INFORMATION_TILES = 8, 6  # matrices of p x p, tiles of scores on each of a few threads
 SAMPLE_COPIES = 6  # rows as drawn, joined, standardised, and what k-means makes of them
+RECORD_BYTES = 16_384  # of the kept sample's record and metadata
 EXP_AND_SUMS = 35  # floating-point operations of a row and component that do not depend on d
 
 
@@ -86,6 +87,7 @@ def plan(
         "blocks_in_memory": window.blocks,
         "memory_per_worker": memory,
         "memory_of_driver": None if where.name != "dask_distributed" else _memory_of_driver(shapes),
+        "bytes_kept_in_run": kept_bytes(configuration, source),
         "flops_per_pass": rows * shapes.k * shapes.contenders * flops_per_row(shapes.structure, shapes.d) if source.n_rows else None,
         "bytes_read_per_pass": source.nbytes,
         "remarks": _remarks(source),
@@ -93,16 +95,20 @@ def plan(
 
 
 def _shapes(source: AbstractSource, configuration: FitConfiguration) -> Shapes:
-    family = implementation("components", f"gaussian_{configuration.covariance_type}")
     return Shapes(
         source.block_rows,
         source.n_features,
         configuration.n_components,
         MOST_SURVIVORS if configuration.explores else configuration.n_init,
         source.n_blocks or 1,
-        family.structure,
+        _family(configuration).structure,
         configuration.explores,
     )
+
+
+def _family(configuration: FitConfiguration) -> type[AbstractGaussian]:
+    found: type[AbstractGaussian] = implementation("components", f"gaussian_{configuration.covariance_type}")
+    return found
 
 
 def _window(where: Where) -> Window:
@@ -159,9 +165,17 @@ def _sample(shapes: Shapes) -> int:
     if not shapes.explores:
         return SAMPLE_COPIES * SAMPLE_ROWS * 8 * (shapes.d + 1)
     rows = explored_rows(shapes.structure, shapes.k, shapes.d)
-    p = shapes.k * (1 + shapes.d) + math.prod(shapes.structure.second_shape(shapes.k, shapes.d))
+    p = parameters(shapes.structure, shapes.k, shapes.d)
     matrices = INFORMATION_COPIES * p**2 if p <= MOST_PARAMETERS else 0
     return 8 * (SAMPLE_COPIES * rows * (shapes.d + 1) + matrices + INFORMATION_TILES * TILE)
+
+
+def kept_bytes(configuration: FitConfiguration, source: AbstractSource) -> int:
+    """Bytes of the sample that a run keeps, at most; its commits come on top. 0 where it keeps none."""
+    if not configuration.explores or source.in_memory:
+        return 0
+    wanted = explored_rows(_family(configuration).structure, configuration.n_components, source.n_features) + (source.n_blocks or 0)
+    return 8 * (source.n_features + 1) * min(wanted, source.n_rows or wanted) + RECORD_BYTES
 
 
 def flops_per_row(structure: Structure, d: int) -> int:

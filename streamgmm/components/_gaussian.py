@@ -57,6 +57,10 @@ class Structure(NamedTuple):
         columns = packed_size(d) if self.dense else 1 if self.isotropic else d
         return (1 if self.shared else k, columns)
 
+    def n_parameters(self, k: int, d: int) -> int:
+        """Means and the free entries of the covariances."""
+        return k * d + math.prod(self.second_shape(k, d))
+
     def reduce(self, per_component: FloatArray) -> FloatArray:
         """Second moments (K P) or (K D) summed to this structure's shape."""
         if self.shared:
@@ -140,7 +144,7 @@ class AbstractGaussian(AbstractComponents):
     @property
     def n_parameters(self) -> int:
         """Means and the free entries of the covariances."""
-        return self.means.size + math.prod(self.structure.second_shape(self.n_components, self.n_features))
+        return self.structure.n_parameters(self.n_components, self.n_features)
 
     # ---- densities ---------------------------------------------------------------------------------------------------
 

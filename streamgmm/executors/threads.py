@@ -4,7 +4,7 @@ Reader threads fetch and decode the next blocks while the current ones are compu
 window of blocks is in flight.
 """
 
-__all__ = ["Threads"]
+__all__ = ["Threads", "available_cores"]
 
 import os
 from collections import deque

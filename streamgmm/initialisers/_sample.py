@@ -1,6 +1,6 @@
 """A seeded sample of rows, spread over the whole table, and the mixture that labels of its rows stand for. Floor 5."""
 
-__all__ = ["SAMPLE_ROWS", "Sample", "draw_sample", "mixture_of_labels", "nearest_seed"]
+__all__ = ["SAMPLE_ROWS", "Sample", "draw_sample", "mixture_of_labels", "nearest_seed", "refuse_underflow", "rows_of"]
 
 from collections import deque
 from collections.abc import Iterator
@@ -37,6 +37,11 @@ class Sample:
     complete: bool
 
     @cached_property
+    def block(self) -> Block:
+        """The rows as the E-step takes them."""
+        return Block(0, 0, np.ascontiguousarray(self.x), self.weight)
+
+    @cached_property
     def mean(self) -> ArrayD:
         """Column means (d)."""
         return np.average(self.x, axis=0, weights=self.weight)
@@ -62,7 +67,7 @@ def draw_sample(source: AbstractSource, seed: int, n_rows: int = SAMPLE_ROWS) ->
     everything = source.n_rows is not None and source.n_rows <= n_rows
     chosen = list(range(source.n_blocks or 0)) if everything else _chosen_blocks(source, seed)
     share = -(-n_rows // len(chosen)) if chosen else 0
-    parts = [_rows_of(block, seed, None if everything else share) for block in _read_all(source, chosen)]
+    parts = [rows_of(block, seed, None if everything else share) for block in _read_all(source, chosen)]
     parts = [part for part in parts if len(part[0])]
     if not parts:
         raise DataError(
@@ -70,7 +75,7 @@ def draw_sample(source: AbstractSource, seed: int, n_rows: int = SAMPLE_ROWS) ->
             " hold values."
         )
     x, weight = np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
-    _refuse_underflow(x, source.feature_names)
+    refuse_underflow(x.min(axis=0), x.max(axis=0), source.feature_names)
     return Sample(x, weight, everything)
 
 
@@ -96,7 +101,7 @@ def _read_all(source: AbstractSource, chosen: list[int]) -> Iterator[Block]:
             yield window.popleft().result()
 
 
-def _rows_of(block: Block, seed: int, share: int | None) -> tuple[ArrayND, ArrayN]:
+def rows_of(block: Block, seed: int, share: int | None) -> tuple[ArrayND, ArrayN]:
     """Rows of one block and the weight each stands for; rows of weight 0 never."""
     weight = np.ones(block.n_rows) if block.sample_weight is None else block.sample_weight
     rows = np.flatnonzero(weight > 0)
@@ -106,11 +111,11 @@ def _rows_of(block: Block, seed: int, share: int | None) -> tuple[ArrayND, Array
     return block.x[drawn], weight[drawn] * (len(rows) / share)
 
 
-def _refuse_underflow(x: ArrayND, feature_names: tuple[str, ...]) -> None:
-    spread = np.ptp(x, axis=0)
-    for j in np.flatnonzero((spread > 0) & (spread < SMALLEST_SPREAD)):
+def refuse_underflow(low: ArrayD, high: ArrayD, feature_names: tuple[str, ...]) -> None:
+    """Raises NumericalError for a column of which smallest and largest value are too near for float64 to hold the square."""
+    for j in np.flatnonzero((high > low) & (high - low < SMALLEST_SPREAD)):
         raise NumericalError(
-            f"column {feature_names[j]!r} ranges from {x[:, j].min():.3g} to {x[:, j].max():.3g}: squares of such differences"
+            f"column {feature_names[j]!r} ranges from {low[j]:.3g} to {high[j]:.3g}: squares of such differences"
             " underflow float64. Rescale the column."
         )
 

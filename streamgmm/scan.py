@@ -1,0 +1,133 @@
+"""One read of every block before a fit: rows for its sample, what the columns are like, and a check of every row. Floor 6.
+
+A function is mapped over the blocks as in a pass. Each block draws its share of the sample with a generator of its own, seeded by the
+seed and the block's number, and the fixed tree joins them in the order of the blocks: no executor, number of workers or order of arrival
+changes a bit. Every block gives rows, hence what lies in few blocks of a sorted table is in the sample in its true proportion.
+"""
+
+__all__ = ["ScanBlock", "Scanned", "merge_scanned", "scan"]
+
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+
+import numpy as np
+
+from streamgmm.arrays import ArrayD, ArrayN, ArrayND
+from streamgmm.block import Block
+from streamgmm.errors import DataError
+from streamgmm.events import Event, ignore
+from streamgmm.executors.base import AbstractExecutor
+from streamgmm.initialisers._sample import Sample, refuse_underflow, rows_of
+from streamgmm.reduce import TreeReducer
+from streamgmm.sources.base import AbstractSource
+
+
+@dataclass(frozen=True, eq=False)
+class Scanned:
+    """What blocks give: rows that take part and rows left out; of the columns (d) the weighted mean, the sum of weighted squares about it,
+    the smallest and the largest value; rows x (m d) of the sample and the weight (m) that each stands for.
+    """  # noqa: D205
+
+    rows: int
+    skipped: int
+    total: float
+    mean: ArrayD
+    scatter: ArrayD
+    low: ArrayD
+    high: ArrayD
+    x: ArrayND
+    weight: ArrayN
+
+    @property
+    def deviation(self) -> ArrayD:
+        """Standard deviation (d) of each column."""
+        return np.sqrt(self.scatter / self.total)
+
+    def merge(self, other: "Scanned") -> "Scanned":
+        """Of these blocks and the next ones (moments: Chan, Golub & LeVeque 1983)."""
+        total = self.total + other.total
+        part = other.total / total if total else 0.0
+        apart = other.mean - self.mean
+        return Scanned(
+            self.rows + other.rows,
+            self.skipped + other.skipped,
+            total,
+            self.mean + part * apart,
+            self.scatter + other.scatter + self.total * part * apart**2,
+            np.minimum(self.low, other.low),
+            np.maximum(self.high, other.high),
+            np.concatenate((self.x, other.x)),
+            np.concatenate((self.weight, other.weight)),
+        )
+
+    def fault(self) -> str:
+        """What is wrong with it, "" for nothing."""
+        sound = all(np.isfinite(values).all() for values in (self.mean, self.scatter, self.x, self.weight))
+        return "" if sound and self.rows >= 0 and self.total >= 0 else "what a scan found in a block is not finite"
+
+
+def merge_scanned(a: Scanned, b: Scanned) -> Scanned:
+    """What executors merge by."""
+    return a.merge(b)
+
+
+@dataclass(frozen=True)
+class ScanBlock:
+    """The function that executors map. share: rows that a block gives to the sample, None for all."""
+
+    seed: int
+    share: int | None
+
+    def __call__(self, block: Block) -> Scanned:
+        """What one block gives."""
+        x, weight = rows_of(block, self.seed, None)
+        total = float(weight.sum())
+        mean = np.einsum("i,ij->j", weight, x - x[:1]) / total + x[0] if len(x) else np.zeros(block.x.shape[1])
+        difference = x - mean
+        return Scanned(
+            block.n_rows,
+            block.skipped,
+            total,
+            mean,
+            np.einsum("i,ij,ij->j", weight, difference, difference),
+            x.min(axis=0, initial=np.inf),
+            x.max(axis=0, initial=-np.inf),
+            *rows_of(block, self.seed, self.share),
+        )
+
+
+def scan(
+    source: AbstractSource, executor: AbstractExecutor, seed: int, n_rows: int, observe: Callable[[Event], None] = ignore
+) -> tuple[Sample, Scanned]:
+    """About `n_rows` rows, every block's share of them, and what the columns are like; all rows where there are no more.
+
+    Raises DataError (no row takes part, or rows that can be read only once), NumericalError (a column that underflows), and what reading
+    a block raises: no row is fitted to that has not been checked.
+    """
+    if source.n_blocks is None:
+        raise DataError("an iterator of arrays has no second look for a start; give the start's parameters, or store the rows first")
+    everything = source.n_rows is not None and source.n_rows <= n_rows
+    found = _mapped(ScanBlock(seed, None if everything else -(-n_rows // max(source.n_blocks, 1))), source, executor, observe)
+    if found is None or not len(found.x):
+        raise DataError(
+            f"no row takes part: every row was left out (missing={source.missing!r}) or has zero weight. Choose columns that hold values."
+        )
+    refuse_underflow(found.low, found.high, source.feature_names)
+    return Sample(found.x, found.weight, everything), found
+
+
+def _mapped(function: ScanBlock, source: AbstractSource, executor: AbstractExecutor, observe: Callable[[Event], None]) -> Scanned | None:
+    tree: TreeReducer[Scanned] = TreeReducer(merge_scanned)
+    began, rows = time.monotonic(), 0
+    with closing(executor.map_spans(function, merge_scanned, source, sound=Scanned.fault)) as found:
+        for one in found:
+            if not isinstance(one, Event):
+                tree.add(*one)
+                rows += one[1].rows + one[1].skipped
+                details = {"task": "scan", "rows": rows, "of": source.n_rows, "seconds": time.monotonic() - began}
+                observe(Event("reading", f"scan: {rows:,} rows", details))
+            elif one.kind != "waiting":
+                observe(one)
+    return tree.result()
