@@ -121,7 +121,7 @@ def scan(
 def _mapped(function: ScanBlock, source: AbstractSource, executor: AbstractExecutor, observe: Callable[[Event], None]) -> Scanned | None:
     tree: TreeReducer[Scanned] = TreeReducer(merge_scanned)
     began, rows = time.monotonic(), 0
-    with closing(executor.map_spans(function, merge_scanned, source, sound=Scanned.fault)) as found:
+    with closing(executor.map_spans(function, merge_scanned, source, sound=lambda _, one: one.fault())) as found:
         for one in found:
             if not isinstance(one, Event):
                 tree.add(*one)

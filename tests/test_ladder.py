@@ -319,7 +319,7 @@ def test_equal_rows_make_the_plain_standard_error(rng):
 
 
 def test_killed_anywhere_and_started_again_gives_the_same_ladder():
-    found = ladders.trials(4, seed=6)
+    found = ladders.trials(4, seed=9)
     assert found.violations == 0, found.remarks
     assert found.remarks["killed in a pass"] > 0
     assert found.remarks["killed in the comparison"] > 0
