@@ -13,6 +13,7 @@ import zarr
 
 from benchmarks.processes import ROOT
 from streamgmm import commands
+from streamgmm.chosen_executor import executor_for
 from streamgmm.commands.making import QUICKSTART_FIT
 from streamgmm.commands.where import Where
 from streamgmm.commit_file import pack, unpack
@@ -28,10 +29,13 @@ from streamgmm.errors import (
     StorageError,
 )
 from streamgmm.executors import _address
+from streamgmm.executors.dask_distributed import DaskDistributed
+from streamgmm.executors.serial import Serial
 from streamgmm.job import Job
 from streamgmm.model_file import load_model, model_hash
 from streamgmm.sources import open_source
 from streamgmm.wording import strict_values
+from tests.making import rows_source
 from tests.running import UNITS, environment, survey_rows, write_store
 
 N_ROWS = 3000
@@ -548,11 +552,54 @@ def test_doctor_reports_a_failure_and_goes_on(tmp_path, monkeypatch):
         ({"executor": "serial", "threads": 2}, "threads=2 is for the executor 'threads'"),
         ({"local": 2, "threads": 2}, "threads=2"),
         ({"scheduler": "tcp://127.0.0.1:1", "scheduler_file": "x"}, "contradict"),
+        ({"threads": 2, "stall_timeout": 60.0}, "stall_timeout=60.0 is for a cluster"),
     ],
 )
 def test_contradictions_are_refused_at_once(options, said):
     with pytest.raises(ConfigError, match=said):
         Where(**options)
+
+
+class Given:
+    """In place of the executor of a cluster: what it is made with."""
+
+    def __init__(self, address, **how):
+        self.address, self.how = address, how
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def given(monkeypatch):
+    monkeypatch.setattr("streamgmm.executors.dask_distributed.DaskDistributed", Given)
+
+
+def test_strict_and_stall_timeout_reach_the_executor(given):
+    with Where(scheduler="tcp://127.0.0.1:9", strict=True, stall_timeout=7.0).open() as executor:
+        assert executor.how == {"insecure": True, "strict": True, "stall_timeout": 7.0}
+    with Where(scheduler="tcp://127.0.0.1:9").open() as executor:
+        assert executor.how == {"insecure": True, "strict": False}
+    for where in (Where(executor="serial", strict=True), Where(threads=1, strict=True)):
+        with where.open() as executor:
+            assert executor.strict
+
+
+def test_strict_and_stall_timeout_reach_an_executor_that_is_named(given):
+    source = rows_source(np.zeros((10, 2)))
+    with executor_for("tcp://127.0.0.1:9", source, strict=True, stall_timeout=7.0) as executor:
+        assert executor.how == {"strict": True, "stall_timeout": 7.0}
+    for name in ("serial", "threads", None):
+        with executor_for(name, source, strict=True) as executor:
+            assert executor.strict
+    with pytest.raises(ConfigError, match=r"give them to Serial\(...\) itself"), executor_for(Serial(), source, strict=True):
+        pass
+
+
+@pytest.mark.parametrize("seconds", [0, -1.0, float("nan"), "5min", True])
+def test_a_stall_timeout_that_is_no_time_is_refused(seconds):
+    with pytest.raises(ConfigError, match="stall_timeout must be a number of seconds > 0"):
+        DaskDistributed("tcp://127.0.0.1:9", stall_timeout=seconds)
 
 
 @pytest.mark.parametrize(

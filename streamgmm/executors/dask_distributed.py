@@ -58,6 +58,9 @@ class DaskDistributed(AbstractExecutor):
         insecure: bool = False,
         strict: bool = False,
     ) -> None:
+        for name, seconds in (("timeout", timeout), ("stall_timeout", stall_timeout)):
+            if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
+                raise ConfigError(f"{name} must be a number of seconds > 0, got {seconds!r}")
         if isinstance(client, str):
             check_address(client, insecure=insecure)
         self._client = _find_client(client, timeout)
@@ -86,11 +89,6 @@ class DaskDistributed(AbstractExecutor):
     def memory_limit(self) -> int | None:
         """The smallest limit of a worker process."""
         return min((limit for limit in self._watch.memory.values() if limit), default=None)
-
-    @property
-    def strict(self) -> bool:
-        """See the base class."""
-        return self._strict
 
     def wait_for_workers(self) -> None:
         """Until there is one. Raises NoWorkersError; a pass waits by itself, and can be interrupted."""
