@@ -207,6 +207,7 @@ class Run:
 
     def _refuse_newer(self, top: int) -> None:
         """A process that was frozen while another went on must not write, whatever numbers were cleaned up meanwhile."""
+        self.storage.refuse_if_lost()
         newest = max(self._used(), default=0)
         if newest > top:
             raise RunLockedError(
