@@ -197,6 +197,8 @@ class Run:
         except (FileExistsError, RunLockedError) as error:
             if self._adopt():
                 return self.commit(state, last=last)
+            if isinstance(error, RunLockedError):
+                raise
             raise self._taken(_name(made.number)) from error
         self._last, self._top = made, made.number
         self._unsure.clear()
