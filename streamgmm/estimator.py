@@ -36,7 +36,7 @@ from streamgmm.errors import ConfigError, DataError, nearest
 from streamgmm.estimator_parameters import configuration_of, generator_of, parameters_of, seed_of
 from streamgmm.fit import FitResult
 from streamgmm.fit_notes import FitNotes
-from streamgmm.given_start import GivenStart, mixture_of
+from streamgmm.given_start import GivenStart, digest_of, mixture_of
 from streamgmm.job import RESUMES, Job, saved_model, score_table
 from streamgmm.mixture import Mixture
 from streamgmm.model_file import SavedModel, load_model, save_model
@@ -318,7 +318,8 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
             adjust = given.adjust if given.digest else None
             short = {"max_iter": most_passes if source.repeatable else 1, "schedule": "full_batch"} if most_passes else {}
             asked = configuration.model_copy(update=short)
-            job = Job(source, asked, executor, start=start, adjust=adjust, given=given.digest, observe=notes)
+            digest = given.digest if last is None else digest_of(last)
+            job = Job(source, asked, executor, start=start, adjust=adjust, given=digest, observe=notes)
             result = job.fit() if run is None else _fit_in(run, job, resume)
         self._take(
             saved_model(result, source, configuration),

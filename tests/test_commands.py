@@ -541,6 +541,33 @@ def test_doctor_reports_a_failure_and_goes_on(tmp_path, monkeypatch):
     assert facts["code"] == 8
 
 
+# ---- what a resume changes -----------------------------------------------------------------------------------------------------
+
+
+def test_what_a_resume_changes_stays_for_the_next_one(store, tmp_path):
+    run, slow = tmp_path / "run", {**FIT, "tol": 0.0}
+    commands.fit(store, run, **{**slow, "max_iter": 1})
+    asked = iter([False] * 3)
+    commands.resume(run, max_iter=4, where=Where(executor="serial"), stop_requested=lambda: next(asked, True))
+    facts = commands.resume(run, where=Where(executor="serial"))
+    assert facts["passes"] == 4
+    assert [path.name for path in run.glob("changes-*")] == ["changes-000001.json"]
+    assert commands.resume(run, max_iter=5)["passes"] == 5
+    assert commands.resume(run, max_iter=5)["already_complete"]
+    assert len([*run.glob("changes-*")]) == 2
+    assert commands.verify(run)["ok"]
+    commands.fit(store, run, **{**slow, "max_iter": 1}, overwrite=True)
+    assert [*run.glob("changes-*")] == []
+
+
+@pytest.mark.parametrize("raw", ["", "[]", '{"max_iter": "many"}', '{"max_iter": -1}'])
+def test_a_change_that_cannot_be_read_is_said(store, tmp_path, raw):
+    commands.fit(store, tmp_path / "run", **FIT, max_iter=1)
+    (tmp_path / "run" / "changes-000001.json").write_text(raw)
+    with pytest.raises(CheckpointError):
+        commands.resume(tmp_path / "run")
+
+
 # ---- where -----------------------------------------------------------------------------------------------------------------------
 
 
