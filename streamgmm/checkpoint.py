@@ -47,6 +47,7 @@ FOLDER = "commits"
 RECORD = "run.json"
 MODEL = "model.zarr"
 COMMIT_NAME = re.compile(r"(\d{6,})\.zip")
+CHANGES = re.compile(r"changes-(\d{6,})\.json")
 NUMBERED = re.compile(r"(\d{6,})\.(?:zip|broken)")
 
 
@@ -98,7 +99,7 @@ class Run:
             self.storage.remove(f"{FOLDER}/{name}")
         with storage_errors(self.folder, "clear"), self.model_folder() as model:
             shutil.rmtree(model, ignore_errors=not model.exists())
-        for name in ("events.jsonl", "events.older.jsonl", SAMPLE, RECORD):
+        for name in (*filter(CHANGES.fullmatch, self.storage.names("")), "events.jsonl", "events.older.jsonl", SAMPLE, RECORD):
             self.storage.remove(name)
         self._last = self._top = None
 
@@ -176,6 +177,26 @@ class Run:
                 f" {', '.join(may_change)} may change."
             )
 
+    # ---- what was changed since --------------------------------------------------------------------------------------
+
+    def changes(self) -> dict[str, Any]:
+        """Options that a later start gave other values, the latest ones. Raises CheckpointError."""
+        found: dict[str, Any] = {}
+        for name in sorted(filter(CHANGES.fullmatch, self.storage.names(""))):
+            one = strict_json(self.storage.read(name), f"{self.place}/{name}")
+            if not isinstance(one, dict):
+                raise CheckpointError(f"{self.place}/{name} is not a streamgmm file; move it away, and resume")
+            found |= one
+        return found
+
+    def change(self, options: Mapping[str, Any]) -> None:
+        """Keep other values of options for all later starts. Only with the lock held."""
+        assert self.storage.is_open
+        if options.items() <= self.changes().items():
+            return
+        number = max((int(found[1]) for name in self.storage.names("") if (found := CHANGES.fullmatch(name))), default=0) + 1
+        self.storage.create(f"changes-{number:06d}.json", json.dumps(dict(options), sort_keys=True, allow_nan=False).encode())
+
     # ---- writing commits ---------------------------------------------------------------------------------------------
 
     def commit(self, state: FitState, *, last: bool = False) -> Commit:
@@ -198,6 +219,8 @@ class Run:
         except (FileExistsError, RunLockedError) as error:
             if self._adopt():
                 return self.commit(state, last=last)
+            if isinstance(error, RunLockedError):
+                raise
             raise self._taken(_name(made.number)) from error
         self._last, self._top = made, made.number
         self._unsure.clear()
@@ -208,6 +231,7 @@ class Run:
 
     def _refuse_newer(self, top: int) -> None:
         """A process that was frozen while another went on must not write, whatever numbers were cleaned up meanwhile."""
+        self.storage.refuse_if_lost()
         newest = max(self._used(), default=0)
         if newest > top:
             raise RunLockedError(

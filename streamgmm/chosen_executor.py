@@ -8,7 +8,7 @@ __all__ = ["executor_for", "local_executor", "portable_choice"]
 
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,24 +19,33 @@ from streamgmm.executors.threads import Threads
 from streamgmm.sources.base import AbstractSource
 from streamgmm.sources.numpy_array import NumpyArraySource
 
-LOCAL: dict[str, type[AbstractExecutor]] = {"serial": Serial, "threads": Threads}
+LOCAL: dict[str, Callable[..., AbstractExecutor]] = {"serial": Serial, "threads": Threads}
 
 
 @contextmanager
-def executor_for(choice: Any, source: AbstractSource) -> Iterator[AbstractExecutor]:
-    """The executor of a fit; a client that is opened here (from an address) is closed at the end. Raises ConfigError."""
+def executor_for(
+    choice: Any, source: AbstractSource, *, strict: bool = False, stall_timeout: float | None = None
+) -> Iterator[AbstractExecutor]:
+    """The executor of a fit; a client that is opened here (from an address) is closed at the end. Raises ConfigError.
+
+    strict: a worker or a machine that would give other last bits is refused, not only told. stall_timeout: seconds without any result
+    of a cluster that are borne. An executor that was made before has its own.
+    """
+    how: dict[str, Any] = {"strict": strict} | ({} if stall_timeout is None else {"stall_timeout": stall_timeout})
     if isinstance(choice, str) and choice not in LOCAL:
-        with _opened(choice) as executor:
+        with _opened(choice, how) as executor:
             yield executor
     elif isinstance(choice, str):
-        yield LOCAL[choice]()
+        yield LOCAL[choice](strict=strict)
     elif isinstance(choice, AbstractExecutor):
+        if strict or stall_timeout is not None:
+            raise ConfigError(f"strict and stall_timeout are for executors given by name; give them to {type(choice).__name__}(...) itself")
         yield choice
     elif choice is None:
         with _waiting_allowed(source):
-            yield _unasked(source)
+            yield _unasked(source, how)
     elif _is_client(choice):
-        yield _on_cluster(choice)
+        yield _on_cluster(choice, how)
     else:
         raise ConfigError(
             f"executor must be None, 'serial', 'threads', a scheduler address, a Dask client or an executor, got {type(choice).__name__}"
@@ -58,12 +67,12 @@ def portable_choice(choice: Any) -> Any:
     return client.scheduler.address if _is_client(client) else choice
 
 
-def _unasked(source: AbstractSource) -> AbstractExecutor:
+def _unasked(source: AbstractSource, how: Mapping[str, Any]) -> AbstractExecutor:
     in_memory = isinstance(source, NumpyArraySource)
     client = None if in_memory or not source.repeatable or _in_task() else _current_client()
     if client is not None:
-        return _on_cluster(client)
-    return Serial() if in_memory and source.n_blocks == 1 else Threads()
+        return _on_cluster(client, how)
+    return LOCAL["serial" if in_memory and source.n_blocks == 1 else "threads"](strict=how["strict"])
 
 
 def _current_client() -> Any:
@@ -103,19 +112,19 @@ def _is_client(choice: Any) -> bool:
     return distributed is not None and isinstance(choice, distributed.Client)
 
 
-def _on_cluster(client: Any) -> AbstractExecutor:
-    executor: AbstractExecutor = importlib.import_module("streamgmm.executors.dask_distributed").DaskDistributed(client)
+def _on_cluster(client: Any, how: Mapping[str, Any]) -> AbstractExecutor:
+    executor: AbstractExecutor = importlib.import_module("streamgmm.executors.dask_distributed").DaskDistributed(client, **how)
     return executor
 
 
 @contextmanager
-def _opened(address: str) -> Iterator[AbstractExecutor]:
+def _opened(address: str, how: Mapping[str, Any]) -> Iterator[AbstractExecutor]:
     if ":" not in address:
         raise ConfigError(
             f"executor {address!r} is neither {' nor '.join(map(repr, LOCAL))} nor a scheduler address like 'tls://host:8786'"
             f"{nearest(address, LOCAL)}"
         )
-    executor = _on_cluster(address)
+    executor = _on_cluster(address, how)
     try:
         yield executor
     finally:

@@ -162,7 +162,6 @@ def _unit(text: str) -> tuple[str, str]:
 @fit_options()
 @place_options
 @click.option("--config", metavar="FILE.toml", help="Settings from a file; what is given here goes before it.")
-@click.option("--strict", is_flag=True, help="A secret in the configuration is an error.")
 @click.option("--show-config", is_flag=True, help="Print every setting and where it comes from, and end.")
 @output_options
 @click.pass_context
@@ -188,7 +187,6 @@ def plan(context: click.Context, /, **options: Any) -> None:
 @click.option("--overwrite", is_flag=True, help="Delete what the folder holds of an earlier run, and begin anew.")
 @click.option("--fail-if-not-converged", is_flag=True, help="Exit with code 3 if max-iter passes were not enough.")
 @click.option("--config", metavar="FILE.toml", help="Settings from a file; what is given here goes before it.")
-@click.option("--strict", is_flag=True, help="A secret in the configuration is an error.")
 @click.option("--show-config", is_flag=True, help="Print every setting and where it comes from, and end.")
 @output_options
 @click.pass_context
@@ -202,6 +200,7 @@ def fit(context: click.Context, /, **options: Any) -> None:
     Examples:
       streamgmm fit gaia.zarr --features pmra,pmdec,parallax -k 16 --run run
       streamgmm fit --config job.toml --deadline 2h
+      streamgmm fit gaia.zarr -k 16 --run run --scheduler tls://scheduler:8786 --strict --stall-timeout 10min
 
     \b
     job.toml:

@@ -163,6 +163,17 @@ place_options = _all(
         "--local", callback=count_of, metavar="N|auto", help="Start a Dask cluster of N processes on this machine, for this command."
     ),
     click.option("--insecure-cluster", is_flag=True, help="Accept a cluster without encryption that is not on this machine."),
+    click.option(
+        "--strict",
+        is_flag=True,
+        help="Refuse what is else a warning: a worker, or a machine to go on with a run, whose last bits differ; a secret in FILE.toml.",
+    ),
+    click.option(
+        "--stall-timeout",
+        callback=_seconds,
+        metavar="TIME",
+        help="Give up when nothing came from the cluster for so long (2min, 1h).  [default: 5min]",
+    ),
 )
 
 output_options = _all(

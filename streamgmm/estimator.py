@@ -36,7 +36,7 @@ from streamgmm.errors import ConfigError, DataError, nearest
 from streamgmm.estimator_parameters import configuration_of, generator_of, parameters_of, seed_of
 from streamgmm.fit import FitResult
 from streamgmm.fit_notes import FitNotes
-from streamgmm.given_start import GivenStart, mixture_of
+from streamgmm.given_start import GivenStart, digest_of, mixture_of
 from streamgmm.job import RESUMES, Job, saved_model, score_table
 from streamgmm.mixture import Mixture
 from streamgmm.model_file import SavedModel, load_model, save_model
@@ -304,7 +304,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         self._take(continued(self._record, online, statistics), None, False, skipped + statistics.skipped, online)
         warn_of(repairs, stacklevel=3)
 
-    def _fit(self, X: Any, sample_weight: Any, checkpoint: PathLike | None, resume: str, most_passes: int = 0) -> FitResult:
+    def _fit(self, X: Any, sample_weight: Any, checkpoint: PathLike | None, resume: str, most_passes: int = 0, **how: Any) -> FitResult:
         if resume not in RESUMES:
             raise ConfigError(f"resume must be one of {RESUMES}, got {resume!r}")
         run = None if checkpoint is None else Run(checkpoint)
@@ -313,12 +313,13 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         configuration = configuration.model_copy(update={"block_rows": source.block_rows, "missing": source.missing})
         given, last = self._given_start(source), self._last_solution(source)
         notes = FitNotes(int(self.verbose), int(self.verbose_interval))
-        with executor_for(self.executor, source) as executor:
+        with executor_for(self.executor, source, **how) as executor:
             start = given.mixture if last is None else last
             adjust = given.adjust if given.digest else None
             short = {"max_iter": most_passes if source.repeatable else 1, "schedule": "full_batch"} if most_passes else {}
             asked = configuration.model_copy(update=short)
-            job = Job(source, asked, executor, start=start, adjust=adjust, given=given.digest, observe=notes)
+            digest = given.digest if last is None else digest_of(last)
+            job = Job(source, asked, executor, start=start, adjust=adjust, given=digest, observe=notes)
             result = job.fit() if run is None else _fit_in(run, job, resume)
         self._take(
             saved_model(result, source, configuration),
@@ -547,12 +548,15 @@ def fit(
     resume: Resume = "auto",
     sample_weight: Any = None,
     schedule: str | None = None,
+    strict: bool = False,
+    stall_timeout: float | None = None,
 ) -> FitResult:
     """Fit a clone of the estimator to a source or any table, and return the whole result; the estimator stays as it is.
 
     executor, schedule: in place of the estimator's own, where given. An estimator whose schedule is the default, "full_batch", is fitted
-    by "auto" here: pass schedule="full_batch" where scikit-learn's passes are wanted. The other arguments are those of
-    `GaussianMixture.fit`.
+    by "auto" here: pass schedule="full_batch" where scikit-learn's passes are wanted. strict: a worker, or a machine that goes on with a
+    run, is refused where it would give other last bits. stall_timeout: seconds without any result of a cluster that are borne, 300 where
+    none are given. An executor that was made before has its own of both. The other arguments are those of `GaussianMixture.fit`.
     """
     fitted: GaussianMixture = clone(estimator)
     if executor is not None:
@@ -561,7 +565,8 @@ def fit(
         fitted.set_params(schedule=schedule)
     elif fitted.schedule == "full_batch":
         fitted.set_params(schedule="auto", max_iter=None if fitted.max_iter == DEFAULT_PASSES else fitted.max_iter)
-    return fitted._fit(source, sample_weight, checkpoint, resume)  # noqa: SLF001  the class is in this file
+    how: dict[str, Any] = {"strict": strict, "stall_timeout": stall_timeout}
+    return fitted._fit(source, sample_weight, checkpoint, resume, **how)  # noqa: SLF001  the class is in this file
 
 
 def load(path: PathLike) -> GaussianMixture:

@@ -4,7 +4,7 @@ scikit-learn's weights_init, means_init and precisions_init: all three are a sta
 made of the rows.
 """
 
-__all__ = ["GivenStart", "mixture_of"]
+__all__ = ["GivenStart", "digest_of", "mixture_of"]
 
 import hashlib
 from dataclasses import dataclass
@@ -64,6 +64,12 @@ class GivenStart:
         else:
             components = self.family.from_precisions(means, self.precisions)
         return Mixture(components, start.weights if self.weights is None else FreeWeights(self.weights))
+
+
+def digest_of(mixture: Mixture) -> str:
+    """SHA-256 of a whole mixture that a fit goes on from."""
+    arrays = sorted(mixture.to_arrays().items())
+    return hashlib.sha256(b"".join(name.encode() + np.ascontiguousarray(value).tobytes() for name, value in arrays)).hexdigest()
 
 
 def mixture_of(family: Family, weights: Any, means: Any, covariances: Any) -> Mixture:

@@ -55,8 +55,8 @@ class Job:
     """A source, what to fit to it and where to run.
 
     start: a mixture to start from instead of the configuration's `init`. adjust: changes each start that `init` made (scikit-learn's
-    weights_init, means_init, precisions_init). given: hash of the parameters that the user gave to start from, "" for none.
-    location: how to open the source again, for run.json only. storage: of the run, which keeps the sample; None without a run.
+    weights_init, means_init, precisions_init). given: hash of the parameters, or of the solution, that the user gave to start from, "" for
+    none. location: how to open the source again, for run.json only. storage: of the run, which keeps the sample; None without a run.
     """
 
     source: AbstractSource
@@ -165,8 +165,8 @@ class Job:
     def _refuse_other_start(self, run: Run) -> None:
         if run.record().get("given", "") != self.given:
             raise RunMismatchError(
-                f"the run in {run.place} was started from other given parameters (weights_init, means_init, precisions_init); give the"
-                " same ones, or use a new run folder"
+                f"the run in {run.place} was started from other given parameters (weights_init, means_init, precisions_init, or with"
+                " warm_start another solution); give the same ones, or use a new run folder"
             )
 
     def record(self) -> dict[str, Any]:

@@ -193,12 +193,15 @@ def select(
     resume: str = "auto",
     sample_weight: Any = None,
     observe: Observer | None = None,
+    strict: bool = False,
+    stall_timeout: float | None = None,
     **parameters: Any,
 ) -> Ladder:
     """Fit a range of numbers of components, several starts of each, in the same reads of a table, and compare them.
 
     k: numbers of components: 8, range(1, 33), [1, 2, 4], "1:32" or "1,2,4". criterion: "bic", "aic", "aicc", "icl_map", "icl_entropy" or
-    "held_out". executor, sample_weight: as of `GaussianMixture`. checkpoint: a run folder; started again, the ladder goes on there.
+    "held_out". executor, sample_weight: as of `GaussianMixture`. strict, stall_timeout: as of `fit`.
+    checkpoint: a run folder; started again, the ladder goes on there.
     parameters: those of LadderConfiguration (covariance_type, n_init, hold_out, schedule, tol, max_iter, seed, ...).
     """
     configuration = LadderConfiguration.of(k, parameters)
@@ -206,7 +209,7 @@ def select(
     block_rows, missing = (parameters.get(name) for name in ("block_rows", "missing"))
     source = as_source(table, sample_weight=sample_weight, block_rows=block_rows, missing=missing)
     configuration = configuration.model_copy(update={"block_rows": source.block_rows, "missing": source.missing})
-    with executor_for(executor, source) as chosen:
+    with executor_for(executor, source, strict=strict, stall_timeout=stall_timeout) as chosen:
         job = LadderJob(source=source, configuration=configuration, executor=chosen, criterion=criterion)
         job = job if observe is None else replace(job, observe=observe)
         return job.fit_ladder() if checkpoint is None else ladder_in(Run(checkpoint), job, resume)

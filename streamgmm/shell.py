@@ -128,7 +128,7 @@ def _settings(options: Options, given: Mapping[str, str]) -> dict[str, Setting]:
 
 
 TOP = ("store", "run", "features", "weight", *PLACES)
-BESIDE = ("config", "strict", "show_config", "resume", "overwrite")
+BESIDE = ("config", "show_config", "resume", "overwrite")
 
 
 def _configured(verb: str, options: Options, settings: Mapping[str, Setting]) -> Options:

@@ -53,6 +53,7 @@ def verify_run(run: Run) -> Verification:
     """Check everything that can be checked offline. Raises nothing for what is wrong with the run."""
     faults: list[str] = []
     record = _tried(run.record, faults) or {}
+    _tried(run.changes, faults)
     good, broken = _tried(lambda: run.examine(EVERY), faults) or ([], [])
     faults += [f"{fault.name}: {fault.said}" for fault in broken]
     missing = _tried(lambda: run.check_chain(good[:3]), faults) or []

@@ -13,6 +13,7 @@ import zarr
 
 from benchmarks.processes import ROOT
 from streamgmm import commands
+from streamgmm.chosen_executor import executor_for
 from streamgmm.commands.making import QUICKSTART_FIT
 from streamgmm.commands.where import Where
 from streamgmm.commit_file import pack, unpack
@@ -28,10 +29,13 @@ from streamgmm.errors import (
     StorageError,
 )
 from streamgmm.executors import _address
+from streamgmm.executors.dask_distributed import DaskDistributed
+from streamgmm.executors.serial import Serial
 from streamgmm.job import Job
 from streamgmm.model_file import load_model, model_hash
 from streamgmm.sources import open_source
 from streamgmm.wording import strict_values
+from tests.making import rows_source
 from tests.running import UNITS, environment, survey_rows, write_store
 
 N_ROWS = 3000
@@ -537,6 +541,33 @@ def test_doctor_reports_a_failure_and_goes_on(tmp_path, monkeypatch):
     assert facts["code"] == 8
 
 
+# ---- what a resume changes -----------------------------------------------------------------------------------------------------
+
+
+def test_what_a_resume_changes_stays_for_the_next_one(store, tmp_path):
+    run, slow = tmp_path / "run", {**FIT, "tol": 0.0}
+    commands.fit(store, run, **{**slow, "max_iter": 1})
+    asked = iter([False] * 3)
+    commands.resume(run, max_iter=4, where=Where(executor="serial"), stop_requested=lambda: next(asked, True))
+    facts = commands.resume(run, where=Where(executor="serial"))
+    assert facts["passes"] == 4
+    assert [path.name for path in run.glob("changes-*")] == ["changes-000001.json"]
+    assert commands.resume(run, max_iter=5)["passes"] == 5
+    assert commands.resume(run, max_iter=5)["already_complete"]
+    assert len([*run.glob("changes-*")]) == 2
+    assert commands.verify(run)["ok"]
+    commands.fit(store, run, **{**slow, "max_iter": 1}, overwrite=True)
+    assert [*run.glob("changes-*")] == []
+
+
+@pytest.mark.parametrize("raw", ["", "[]", '{"max_iter": "many"}', '{"max_iter": -1}'])
+def test_a_change_that_cannot_be_read_is_said(store, tmp_path, raw):
+    commands.fit(store, tmp_path / "run", **FIT, max_iter=1)
+    (tmp_path / "run" / "changes-000001.json").write_text(raw)
+    with pytest.raises(CheckpointError):
+        commands.resume(tmp_path / "run")
+
+
 # ---- where -----------------------------------------------------------------------------------------------------------------------
 
 
@@ -548,11 +579,54 @@ def test_doctor_reports_a_failure_and_goes_on(tmp_path, monkeypatch):
         ({"executor": "serial", "threads": 2}, "threads=2 is for the executor 'threads'"),
         ({"local": 2, "threads": 2}, "threads=2"),
         ({"scheduler": "tcp://127.0.0.1:1", "scheduler_file": "x"}, "contradict"),
+        ({"threads": 2, "stall_timeout": 60.0}, "stall_timeout=60.0 is for a cluster"),
     ],
 )
 def test_contradictions_are_refused_at_once(options, said):
     with pytest.raises(ConfigError, match=said):
         Where(**options)
+
+
+class Given:
+    """In place of the executor of a cluster: what it is made with."""
+
+    def __init__(self, address, **how):
+        self.address, self.how = address, how
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def given(monkeypatch):
+    monkeypatch.setattr("streamgmm.executors.dask_distributed.DaskDistributed", Given)
+
+
+def test_strict_and_stall_timeout_reach_the_executor(given):
+    with Where(scheduler="tcp://127.0.0.1:9", strict=True, stall_timeout=7.0).open() as executor:
+        assert executor.how == {"insecure": True, "strict": True, "stall_timeout": 7.0}
+    with Where(scheduler="tcp://127.0.0.1:9").open() as executor:
+        assert executor.how == {"insecure": True, "strict": False}
+    for where in (Where(executor="serial", strict=True), Where(threads=1, strict=True)):
+        with where.open() as executor:
+            assert executor.strict
+
+
+def test_strict_and_stall_timeout_reach_an_executor_that_is_named(given):
+    source = rows_source(np.zeros((10, 2)))
+    with executor_for("tcp://127.0.0.1:9", source, strict=True, stall_timeout=7.0) as executor:
+        assert executor.how == {"strict": True, "stall_timeout": 7.0}
+    for name in ("serial", "threads", None):
+        with executor_for(name, source, strict=True) as executor:
+            assert executor.strict
+    with pytest.raises(ConfigError, match=r"give them to Serial\(...\) itself"), executor_for(Serial(), source, strict=True):
+        pass
+
+
+@pytest.mark.parametrize("seconds", [0, -1.0, float("nan"), "5min", True])
+def test_a_stall_timeout_that_is_no_time_is_refused(seconds):
+    with pytest.raises(ConfigError, match="stall_timeout must be a number of seconds > 0"):
+        DaskDistributed("tcp://127.0.0.1:9", stall_timeout=seconds)
 
 
 @pytest.mark.parametrize(

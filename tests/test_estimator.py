@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import warnings
 import weakref
 
 import dask.array as da
@@ -28,7 +29,7 @@ from sklearn.preprocessing import StandardScaler
 
 import streamgmm as sg
 from streamgmm import GaussianMixture, estimator
-from streamgmm.errors import ConfigError, DegenerateFitWarning, PrecisionWarning
+from streamgmm.errors import ConfigError, DegenerateFitWarning, PrecisionWarning, RunMismatchError
 from streamgmm.executors.serial import Serial
 from streamgmm.executors.threads import Threads
 from streamgmm.fit import FitResult
@@ -377,6 +378,21 @@ def test_a_warm_start_on_new_rows_is_not_converged_at_once(rows, fitted):
     assert gm.n_iter_ > 2
     assert gm.lower_bounds_[0] < fitted.lower_bound_
     assert gm.score(moved) == pytest.approx(clone(fitted).fit(moved).score(moved), abs=0.05)
+
+
+def test_a_warm_start_in_a_run_says_what_it_started_from(rows, fitted, tmp_path):
+    def warm():
+        return copy.deepcopy(fitted).set_params(warm_start=True, max_iter=2, tol=0.0)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        whole = warm().fit(rows, checkpoint=tmp_path / "run")
+        again = warm().fit(rows, checkpoint=tmp_path / "run")
+        other = GaussianMixture(**{**fitted.get_params(), "random_state": 5, "max_iter": 1}).fit(rows)
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["given"]
+    assert np.array_equal(whole.means_, again.means_)
+    with pytest.raises(RunMismatchError, match="warm_start another solution"):
+        other.set_params(warm_start=True, random_state=0, max_iter=2, tol=0.0).fit(rows, checkpoint=tmp_path / "run")
 
 
 def test_a_warm_start_from_another_shape_is_refused(rows, fitted):

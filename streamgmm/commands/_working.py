@@ -25,7 +25,7 @@ def at_work(job: J, run: Run, where: Where) -> Iterator[J]:
 
     A run that is in use is said before a cluster is started or waited for. Raises RunLockedError, ClusterError and its kin.
     """
-    with run:
+    with nothing_to_save(job.stop_requested, EXIT_STOPPED), run:
         pass
     events: Any = contextlib.nullcontext(ignore) if run.events_path is None else JsonLines(run.events_path)
     with contextlib.ExitStack() as stack:

@@ -64,13 +64,16 @@ def resume(
     stop_requested: Callable[[], bool] = never,
     **changes: Any,
 ) -> dict[str, Any]:
-    """Go on with a run. store: where its rows lie now, if they were moved. changes: other values of what MAY_CHANGE names."""
+    """Go on with a run. store: where its rows lie now, if they were moved. changes: other values of what MAY_CHANGE names; they stay."""
     opened = run_of(run)
     record = opened.record()
     configuration = _changed(opened, record, changes)
     location = _location(opened, record, store)
     folder = checked_run_folder(run, location["store"])
     source = open_table(location["store"], location["features"], location["weight"], configuration.missing, configuration.block_rows)
+    if changes:
+        with opened:
+            opened.change(changes)
     return _fit_in(Run(folder), source, configuration, location, where or Where(), "must", observe, stop_requested)
 
 
@@ -115,10 +118,11 @@ def _changed(run: Run, record: Mapping[str, Any], changes: Mapping[str, Any]) ->
         raise CheckpointError(f"{run.place}/run.json holds no configuration; start again in a new run folder")
     if "ladder" in saved:
         raise ConfigError(f"the run in {run.place} is a ladder; streamgmm select STORE --run {run.place} goes on with it")
+    saved = {**saved, **{name: value for name, value in run.changes().items() if name in MAY_CHANGE}}
     try:
         FitConfiguration.checked(saved)
     except ConfigError as error:
-        raise CheckpointError(f"{run.place}/run.json: {error}") from error
+        raise CheckpointError(f"{run.place}/run.json, or a change of it: {error}") from error
     return FitConfiguration.checked({**saved, **changes})
 
 

@@ -25,7 +25,7 @@ from streamgmm.errors import ConfigError, nearest
 from streamgmm.wording import redacted_words
 
 NOT_OF_TYPE = ("int_type", "float_type", "string_type", "bool_type")
-TIMES = ("fit.deadline", "fit.checkpoint_every")
+TIMES = ("stall_timeout", "fit.deadline", "fit.checkpoint_every")
 PLACEHOLDER = re.compile(r"\$\{([^}]*)\}")
 
 Count = Annotated[int, Field(ge=1)]
@@ -54,6 +54,8 @@ class Settings(BaseModel):
     scheduler_file: str | None = None
     local: int | Literal["auto"] | None = None
     insecure_cluster: bool = False
+    strict: bool = False
+    stall_timeout: str | None = None
     fit: _FitTable = _FitTable()
 
 
@@ -74,7 +76,7 @@ def read_settings(path: str | os.PathLike[str], *, strict: bool = False) -> dict
     table = read_table(path)
     if not table:
         raise ConfigError(f"{path} holds no settings: expected a table [fit] with n_components, and store and run, or some of these keys")
-    _warn_of_secrets(table, path, strict)
+    _warn_of_secrets(table, path, strict or table.get("strict") is True)
     table, unset = _filled(table, "")
     faults = [*unset, *_faults(table)]
     if faults:
@@ -119,7 +121,8 @@ def _faults(table: Mapping[str, Any]) -> list[str]:
     except ValidationError as error:
         return list(dict.fromkeys(_explain(fault) for fault in error.errors()))
     try:
-        for key, value in (("fit.deadline", checked.fit.deadline), ("fit.checkpoint_every", checked.fit.checkpoint_every)):
+        values = checked.stall_timeout, checked.fit.deadline, checked.fit.checkpoint_every
+        for key, value in zip(TIMES, values, strict=True):
             if value is not None:
                 seconds_of(value, key)
     except ConfigError as error:

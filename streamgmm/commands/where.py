@@ -44,7 +44,8 @@ class Where:
     """At most one of: executor ("serial" or "threads"), scheduler (address), scheduler_file, local (processes to start).
 
     threads, local: a number, or "auto" for the cores that this process may use. insecure_cluster: accept an address whose traffic is
-    neither encrypted nor authenticated.
+    neither encrypted nor authenticated. strict: a worker, or a machine that goes on with a run, is refused where it would give other last
+    bits. stall_timeout: seconds without any result of a cluster that are borne, None for the executor's own.
     """
 
     executor: str | None = None
@@ -53,6 +54,8 @@ class Where:
     scheduler_file: str | os.PathLike[str] | None = None
     local: int | str | None = None
     insecure_cluster: bool = False
+    strict: bool = False
+    stall_timeout: float | None = None
 
     def __post_init__(self) -> None:
         given = [name for name in ("executor", "scheduler", "scheduler_file", "local") if getattr(self, name) is not None]
@@ -62,6 +65,9 @@ class Where:
             raise ConfigError(f"executor must be one of {', '.join(HERE)}, got {self.executor!r}{nearest(self.executor, HERE)}")
         if self.threads is not None and (given not in ([], ["executor"]) or self.executor == "serial"):
             raise ConfigError(f"threads={self.threads!r} is for the executor 'threads'; leave one of the two out")
+
+        if self.stall_timeout is not None and self.name != "dask_distributed":
+            raise ConfigError(f"stall_timeout={self.stall_timeout!r} is for a cluster; name one (scheduler, local), or leave it out")
 
     @property
     def name(self) -> str:
@@ -91,23 +97,23 @@ class Where:
     def open(self) -> Iterator[AbstractExecutor]:
         """The executor; what was started or opened for it is closed at the end. Raises ClusterError and its kin."""
         if self.name == "serial":
-            yield Serial()
+            yield Serial(strict=self.strict)
         elif self.name == "threads":
-            yield Threads(self.n_threads)
+            yield Threads(self.n_threads, strict=self.strict)
         elif self.local is not None:
             with _local_cluster(self.n_processes) as address:
-                yield from _on_cluster(address)
+                yield from self._on_cluster(address)
         else:
-            yield from _on_cluster(str(self.address))
+            yield from self._on_cluster(str(self.address))
 
-
-def _on_cluster(address: str) -> Iterator[AbstractExecutor]:
-    # distributed takes half a second to import: only those who use a cluster pay for it.
-    executor = importlib.import_module("streamgmm.executors.dask_distributed").DaskDistributed(address, insecure=True)
-    try:
-        yield executor
-    finally:
-        executor.close()
+    def _on_cluster(self, address: str) -> Iterator[AbstractExecutor]:
+        how = {"insecure": True, "strict": self.strict} | ({} if self.stall_timeout is None else {"stall_timeout": self.stall_timeout})
+        # distributed takes half a second to import: only those who use a cluster pay for it.
+        executor = importlib.import_module("streamgmm.executors.dask_distributed").DaskDistributed(address, **how)
+        try:
+            yield executor
+        finally:
+            executor.close()
 
 
 @contextlib.contextmanager

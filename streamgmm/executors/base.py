@@ -48,6 +48,7 @@ class AbstractExecutor(ABC):
     """Maps a function over the blocks of a source and merges the results."""
 
     name: ClassVar[str]
+    _strict: bool = False
 
     @property
     @abstractmethod
@@ -67,7 +68,7 @@ class AbstractExecutor(ABC):
     @property
     def strict(self) -> bool:
         """Whether a numeric profile that would give other last bits is refused, not only told."""
-        return False
+        return self._strict
 
     def look_over(self, source: AbstractSource) -> Iterator[Event]:
         """Refuse a source that its processes cannot read, or processes that do not fit together, before anything begins.

@@ -10,7 +10,7 @@ __all__ = ["DaskDistributed"]
 import os
 import time
 from collections.abc import Callable, Collection, Generator, Iterator
-from concurrent.futures import wait
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from typing import TypeVar
 
@@ -58,6 +58,9 @@ class DaskDistributed(AbstractExecutor):
         insecure: bool = False,
         strict: bool = False,
     ) -> None:
+        for name, seconds in (("timeout", timeout), ("stall_timeout", stall_timeout)):
+            if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
+                raise ConfigError(f"{name} must be a number of seconds > 0, got {seconds!r}")
         if isinstance(client, str):
             check_address(client, insecure=insecure)
         self._client = _find_client(client, timeout)
@@ -86,11 +89,6 @@ class DaskDistributed(AbstractExecutor):
     def memory_limit(self) -> int | None:
         """The smallest limit of a worker process."""
         return min((limit for limit in self._watch.memory.values() if limit), default=None)
-
-    @property
-    def strict(self) -> bool:
-        """See the base class."""
-        return self._strict
 
     def wait_for_workers(self) -> None:
         """Until there is one. Raises NoWorkersError; a pass waits by itself, and can be interrupted."""
@@ -185,10 +183,18 @@ def _find_client(client: "distributed.Client | str | None", timeout: float) -> "
             raise ConfigError("there is no current Dask client; make one, or pass a client or a scheduler address") from error
     if not isinstance(client, str):
         raise ConfigError(f"client must be a distributed.Client, a scheduler address or None, got {type(client).__name__}")
+    # What answers there may be no scheduler, and then a client waits for good: it is made beside, and not waited for.
+    call: Future[distributed.Client] = in_background(distributed.Client, client, timeout=timeout, set_as_default=False)
     try:
-        return distributed.Client(client, timeout=timeout, set_as_default=False)
+        return call.result(timeout + LEAVING)
     except Exception as error:  # whatever answers there may send anything
+        call.add_done_callback(_close_late)
         raise ClusterError(f"no Dask scheduler answered at {client!r} within {timeout:g} s: {type(error).__name__}: {error}") from error
+
+
+def _close_late(call: "Future[distributed.Client]") -> None:
+    if call.exception() is None:
+        call.result().close(timeout=LEAVING)
 
 
 def _leave_pool() -> None:

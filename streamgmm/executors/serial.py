@@ -13,9 +13,15 @@ T = TypeVar("T")
 
 
 class Serial(AbstractExecutor):
-    """Reads and computes in turn; a debugger stops where the error is."""
+    """Reads and computes in turn; a debugger stops where the error is.
+
+    strict: a run that was begun where the last bits come out differently is refused, not only told.
+    """
 
     name = "serial"
+
+    def __init__(self, *, strict: bool = False) -> None:
+        self._strict = strict
 
     @property
     def workers(self) -> int:

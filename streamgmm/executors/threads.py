@@ -32,14 +32,18 @@ def available_cores() -> int:
 
 
 class Threads(AbstractExecutor):
-    """`n_threads` blocks at a time (default: the cores this process may use), the next ones read meanwhile."""
+    """`n_threads` blocks at a time (default: the cores this process may use), the next ones read meanwhile.
+
+    strict: a run that was begun where the last bits come out differently is refused, not only told.
+    """
 
     name = "threads"
 
-    def __init__(self, n_threads: int | None = None) -> None:
+    def __init__(self, n_threads: int | None = None, *, strict: bool = False) -> None:
         if n_threads is not None and (isinstance(n_threads, bool) or not isinstance(n_threads, int) or n_threads < 1):
             raise ConfigError(f"n_threads must be an int >= 1, got {n_threads!r}")
         self._n_threads = n_threads or available_cores()
+        self._strict = strict
 
     @property
     def workers(self) -> int:

@@ -3,7 +3,7 @@
 It is NOT what keeps two writers apart where it fails (some network file systems have no locks): the exclusive link of every commit is.
 """
 
-__all__ = ["Lock"]
+__all__ = ["Lock", "is_gone"]
 
 import contextlib
 import errno
@@ -89,7 +89,7 @@ class Lock:
             descriptor = self._disk.open_for_locking(self._folder / "lock")
             signed = self._signed(descriptor)
             self._disk.close(descriptor)
-            if (found := OWNER.fullmatch(signed)) and not (found[2] == socket.gethostname() and _is_gone(int(found[1]))):
+            if (found := OWNER.fullmatch(signed)) and not (found[2] == socket.gethostname() and is_gone(int(found[1]))):
                 return signed
             time.sleep(SECONDS_OF_A_WAIT)
         return "another process"
@@ -107,7 +107,8 @@ def _signature() -> str:
     return f"process {os.getpid()} on {socket.gethostname()}"
 
 
-def _is_gone(pid: int) -> bool:
+def is_gone(pid: int) -> bool:
+    """Whether this machine says that it has no such process."""
     return Path("/proc/self").is_dir() and not Path(f"/proc/{pid}").is_dir()
 
 

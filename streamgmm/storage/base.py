@@ -60,6 +60,9 @@ class AbstractStorage(ABC):
     def describe(self) -> str:
         """For messages, without credentials."""
 
+    def refuse_if_lost(self) -> None:  # noqa: B027  (a lock that dies with its process cannot be lost)
+        """Called around every commit. Raises RunLockedError where another process is known to have taken this place over."""
+
     def reserve(self, size: int) -> None:
         """Keep room for a last content of this size on a full disk, where that is possible; a full disk is no error."""
         del size

@@ -1,7 +1,7 @@
 """A run's files in an object store: S3, Google Cloud, Azure. Floor 4.
 
 Publishing is a conditional PUT. A reply that was lost makes one's own object look like another's, so after every doubtful reply the
-object is read back: the writer's id in it tells. There is no lock: of two processes, one is stopped at its next commit.
+object is read back: the writer's id in it tells. A lease (_lease.py) says who works on a run; the exclusive create is the fence.
 """
 
 __all__ = ["Bucket", "ObjectStore"]
@@ -19,6 +19,7 @@ from obstore.store import from_url
 
 from streamgmm.errors import StorageError
 from streamgmm.events import Event
+from streamgmm.storage._lease import Lease
 from streamgmm.storage.base import AbstractStorage
 from streamgmm.wording import redacted_words
 
@@ -41,6 +42,10 @@ class Bucket:
     def put_new(self, name: str, content: bytes) -> None:
         """Write what is not there yet."""
         obstore.put(self._store, name, content, mode="create", use_multipart=False)
+
+    def put(self, name: str, content: bytes) -> None:
+        """Write, over what is there."""
+        obstore.put(self._store, name, content, use_multipart=False)
 
     def get(self, name: str) -> bytes:
         """Read. Raises FileNotFoundError."""
@@ -65,6 +70,7 @@ class ObjectStore(AbstractStorage):
         self._bucket = bucket
         self._shown = shown
         self._is_open = False
+        self._lease = Lease(self, self.writer)
 
     @classmethod
     def at(cls, url: str, shown: str) -> Self:
@@ -79,9 +85,9 @@ class ObjectStore(AbstractStorage):
     def open(self) -> list[Event]:
         """See the base class."""
         self._probe()
+        remarks = self._lease.take()
         self._is_open = True
-        said = f"{self._shown} has no lock: a second process on this run is stopped at its next commit, not at its start"
-        return [Event("start", said, {"writer": self.writer})]
+        return remarks
 
     def _probe(self) -> None:
         """Some stores take the condition and ignore it."""
@@ -97,7 +103,14 @@ class ObjectStore(AbstractStorage):
 
     def close(self) -> None:
         """See the base class."""
+        if self._is_open:
+            self._lease.release()
         self._is_open = False
+
+    def refuse_if_lost(self) -> None:
+        """See the base class."""
+        if self._is_open:
+            self._lease.check()
 
     @property
     def is_open(self) -> bool:
@@ -131,6 +144,11 @@ class ObjectStore(AbstractStorage):
             if isinstance(error, TAKEN):
                 raise StorageError(f"{self._shown}/{name} was there, and is gone; start again") from None
             raise
+
+    def overwrite(self, name: str, content: bytes) -> None:
+        """Write over what is there: for what only its writer changes, and nobody relies on."""
+        with self._named("write", name):
+            self._bucket.put(name, content)
 
     def _found(self, name: str) -> bytes | None:
         try:

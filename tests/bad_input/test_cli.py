@@ -240,6 +240,14 @@ def test_c12_secret_in_the_file(config, refused):
     assert "hunter2" not in out + err
     strict = refused(text, "--strict")
     assert "hunter2" not in strict
+    assert "hunter2" not in refused(f"strict = true\n{text}")
+
+
+def test_a_stall_timeout_has_a_unit(config, refused):
+    assert 'stall_timeout must be text with a unit, such as "90s"' in refused("stall_timeout = 300")
+    code, out, _ = config('stall_timeout = "10min"')
+    assert code == 0
+    assert "600" in out
 
 
 def test_c13_secret_file_readable_by_others(tmp_path):

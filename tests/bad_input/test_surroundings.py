@@ -24,7 +24,7 @@ from streamgmm.executors.serial import Serial
 from streamgmm.executors.threads import Threads
 from streamgmm.observers.json_lines import JsonLines
 from streamgmm.sources import _row_cache
-from tests.running import PROGRAM, environment, survey_rows, write_store
+from tests.running import PROGRAM, Shell, environment, survey_rows, write_store
 
 FIT = {"n_components": 2, "init": "random", "tol": 0.0, "max_iter": 4, "block_rows": 512, "where": Where(executor="serial")}
 
@@ -110,12 +110,22 @@ def test_K13_strict_refuses_it(stars, tmp_path, monkeypatch):
         warnings.simplefilter("ignore")
         gm.fit(rows, checkpoint=tmp_path / "run")
     with_profile(monkeypatch, numpy="1.0")
-    strict = type("Strict", (Serial,), {"strict": True})()
+    strict = Serial(strict=True)
     with pytest.raises(WorkerProfileError, match=r"numpy was .*, is '1\.0'") as refusal:
         GaussianMixture(2, random_state=0, max_iter=9, tol=0.0, executor=strict).fit(rows, checkpoint=tmp_path / "run")
     assert exit_code(refusal.value) == 9
     with pytest.warns(UserWarning, match="bits may differ"):
         GaussianMixture(2, random_state=0, max_iter=400, tol=1e-6).fit(rows, checkpoint=tmp_path / "run")
+
+
+def test_K13_strict_refuses_it_from_the_command_line(stars, tmp_path, monkeypatch, capsys):
+    """K13: `resume --strict`."""
+    commands.fit(stars, tmp_path / "run", **{**FIT, "max_iter": 2})
+    with_profile(monkeypatch, numpy="1.0")
+    code, _, err = Shell(capsys)("resume", tmp_path / "run", "--max-iter", 3, "--executor", "serial", "--strict")
+    assert code == 9
+    assert "do without strict mode" in err
+    assert Shell(capsys)("resume", tmp_path / "run", "--max-iter", 3, "--executor", "serial")[0] == 0
 
 
 def test_K13_a_run_of_the_first_release_has_no_profile(stars, tmp_path):

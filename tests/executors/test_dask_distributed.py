@@ -1,6 +1,9 @@
 """The Dask executor: finding a client, spans, and errors that say what to do."""
 
 import os
+import socketserver
+import threading
+import time
 
 import dask
 import numpy as np
@@ -34,6 +37,36 @@ def test_an_address_is_enough(cluster):
 def test_a_closed_address_is_refused_by_name():
     with pytest.raises(ClusterError, match=r"127\.0\.0\.1:9"):
         DaskDistributed("tcp://127.0.0.1:9", timeout=1)
+
+
+class Silent(socketserver.BaseRequestHandler):
+    """Takes what is sent and answers nothing, for good."""
+
+    def handle(self):
+        while self.request.recv(1000):
+            pass
+
+
+class Web(socketserver.BaseRequestHandler):
+    """A web server, to whom a client is somebody who talks nonsense."""
+
+    def handle(self):
+        self.request.recv(1000)
+        self.request.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 3\r\n\r\nNo.")
+        time.sleep(30)
+
+
+@pytest.mark.parametrize("kind", [Silent, Web])
+def test_what_is_no_scheduler_is_given_up(kind):
+    """A deadline, whatever it answers."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), kind) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        began = time.monotonic()
+        with pytest.raises(ClusterError, match="no Dask scheduler answered at"):
+            DaskDistributed(f"tcp://127.0.0.1:{server.server_address[1]}", timeout=1.0)
+        assert time.monotonic() - began < 60, "a guard against hangs"
+        server.shutdown()
 
 
 def test_a_wrong_client_is_refused():

@@ -54,6 +54,11 @@ class SimulatedBucket:
         if fault:
             raise exceptions.AlreadyExistsError(name)
 
+    def put(self, name, content):
+        if self._fault():
+            raise exceptions.GenericError("timeout")
+        self.objects[name] = content
+
     def get(self, name):
         if self._fault():
             raise exceptions.GenericError("timeout")

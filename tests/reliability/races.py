@@ -1,6 +1,7 @@
 """P24, P25 and P26: processes that start together, wake up too late, or are killed, on one run. Real processes.
 
-They are forked by a process of their own that has everything imported and has no threads: `python -m tests.reliability.races`.
+In a local folder, and in an object store whose objects are files (obstore's), with the lease in place of the lock. They are forked by a
+process of their own that has everything imported and has no threads: `python -m tests.reliability.races`.
 """
 
 import json
@@ -13,8 +14,12 @@ import tempfile
 import time
 from pathlib import Path
 
+from obstore.store import LocalStore
+
 from streamgmm.checkpoint import Run
 from streamgmm.errors import RunLockedError
+from streamgmm.storage import _lease
+from streamgmm.storage.object_store import Bucket, ObjectStore
 from tests.reliability.outcome import Outcome
 from tests.reliability.small_runs import RECORD, small_state
 
@@ -22,32 +27,44 @@ ROOT = Path(__file__).resolve().parents[2]
 DEADLINE = 120
 
 
-def trials(n, seed):
+def bucket_trials(n, seed):
+    """The same on an object store."""
+    return trials(n, seed, "bucket")
+
+
+def trials(n, seed, kind="folder"):
     """n simultaneous starts, a tenth of them of eight processes; with each tenth one frozen and one killed owner."""
-    command = [sys.executable, "-m", "tests.reliability.races", str(n), str(seed)]
+    command = [sys.executable, "-m", "tests.reliability.races", str(n), str(seed), kind]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=DEADLINE + 2 * n)
     if done.returncode:
         raise AssertionError(done.stderr)
     return Outcome(**json.loads(done.stdout))
 
 
-def _all(n, seed):
+def run_at(folder, kind):
+    """The run of a folder, as itself or as a bucket. A bucket has threads: only processes that fork no more open one."""
+    if kind == "folder":
+        return Run(folder)
+    return Run(ObjectStore(Bucket(LocalStore(folder, mkdir=True)), f"s3://bucket/{folder.name}"))
+
+
+def _all(n, seed, kind):
     rng = random.Random(seed)
     slowest, wrong, made = 0.0, [], {"starts": 0, "frozen owners": 0, "killed owners": 0}
     with tempfile.TemporaryDirectory() as scratch:
         for i in range(n):
             folder = Path(scratch, f"run{i}")
             many = 8 if i % 10 == 0 else 2
-            results = _start_together(folder, many)
+            results = _start_together(folder, many, kind)
             made["starts"] += 1
             slowest = max(slowest, *(seconds for _, seconds, _ in results))
             wrong += _judge_starts(folder, results)
             if i % 10 == 0:
                 made["frozen owners"] += 1
                 made["killed owners"] += 1
-                wrong += _frozen_owner(folder, rng.randint(1, 6)) + _killed_owner(folder)
+                wrong += _frozen_owner(folder, rng.randint(1, 6), kind) + _killed_owner(folder, kind)
     return {
-        "promise": "P24, P25, P26",
+        "promise": "P24, P25, P26" if kind == "folder" else "P23, P24, P25, P26",
         "trials": n,
         "violations": len(wrong),
         "remarks": {**made, "slowest refusal": slowest, "wrong": wrong[:5]},
@@ -71,10 +88,10 @@ def _forked(action):
     os._exit(0)
 
 
-def _start_together(folder, many):
+def _start_together(folder, many, kind):
     gate, opened = os.pipe()
     leave, left = os.pipe()
-    children = [_forked(lambda out: _contend(folder, (gate, opened), (leave, left), out)) for _ in range(many)]
+    children = [_forked(lambda out, late=late: _contend(folder, kind, (gate, opened), (leave, left), late, out)) for late in range(many)]
     os.close(gate)
     os.close(leave)
     os.close(opened)
@@ -86,13 +103,14 @@ def _start_together(folder, many):
     return results
 
 
-def _contend(folder, gate, leave, out):
+def _contend(folder, kind, gate, leave, late, out):
     os.close(gate[1])
     os.close(leave[1])
     os.read(gate[0], 1)
+    time.sleep((late // 2) * 0.05)  # two at once, then more that find them there
     began = time.monotonic()
     try:
-        with Run(folder) as run:
+        with run_at(folder, kind) as run:
             run.start(RECORD)
             run.commit(small_state(1))
             _tell(out, "won", began, str(os.getpid()))
@@ -117,16 +135,18 @@ def _judge_starts(folder, results):
     return wrong if [commit.number for commit in commits] == [1] else [*wrong, "not one commit"]
 
 
-def _frozen_owner(folder, more):
+def _frozen_owner(folder, more, kind):
     """An owner is stopped, its lock taken away, another goes on for some commits; then the first one wakes."""
-    pid, lines = _forked(lambda out: _own(folder, out))
+    pid, lines = _forked(lambda out: _own(folder, kind, out))
     assert lines.readline() == "owns\n"
     os.kill(pid, signal.SIGSTOP)
-    (folder / "lock").unlink()
-    with Run(folder) as other:
-        passes = other.latest().state.passes
-        for i in range(1, more + 1):
-            other.commit(small_state(passes + i))
+    if kind == "folder":
+        (folder / "lock").unlink()
+    passes = Run(folder).latest().state.passes
+    other, told = _forked(lambda out: _go_on(folder, more, kind, out))
+    gone_on = told.read()
+    os.waitpid(other, 0)
+    told.close()
     os.kill(pid, signal.SIGCONT)
     os.kill(pid, signal.SIGUSR1)
     said = lines.read()
@@ -134,13 +154,23 @@ def _frozen_owner(folder, more):
     lines.close()
     good, _ = Run(folder).examine(9)
     whole = good[0].state.passes == passes + more and not Run(folder).check_chain(good[:3])
-    return [] if "refused" in said and whole else [f"a frozen owner: {said}"]
+    return [] if "refused" in said and whole else [f"a frozen owner: {said}; the next one: {gone_on}"]
 
 
-def _own(folder, out):
+def _go_on(folder, more, kind, out):
+    """Follow an owner that is silent; a moment is enough."""
+    _lease.SILENCE = 2.0
+    with run_at(folder, kind) as other:
+        passes = other.latest().state.passes
+        for i in range(1, more + 1):
+            other.commit(small_state(passes + i))
+    out.write("done")
+
+
+def _own(folder, kind, out):
     """Hold the run until told by a signal to commit."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
-    with Run(folder) as run:
+    with run_at(folder, kind) as run:
         passes = run.latest().state.passes
         out.write("owns\n")
         out.flush()
@@ -153,19 +183,18 @@ def _own(folder, out):
             out.write("committed")
 
 
-def _killed_owner(folder):
-    pid, lines = _forked(lambda out: _own(folder, out))
+def _killed_owner(folder, kind):
+    pid, lines = _forked(lambda out: _own(folder, kind, out))
     assert lines.readline() == "owns\n"
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     lines.close()
-    try:
-        with Run(folder) as run:
-            run.commit(small_state(run.latest().state.passes + 1))
-    except RunLockedError as error:
-        return [f"after a killed owner: {error}"]
-    return []
+    other, told = _forked(lambda out: _go_on(folder, 1, kind, out))
+    said = told.read()
+    os.waitpid(other, 0)
+    told.close()
+    return [] if said == "done" else [f"after a killed owner: {said}"]
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(_all(int(sys.argv[1]), int(sys.argv[2]))))
+    sys.stdout.write(json.dumps(_all(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])))

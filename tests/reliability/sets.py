@@ -29,6 +29,7 @@ SETS = {
     "schedulers": TrialSet("schedulers killed in the middle of a fit, which goes on with a new one", "cluster", 30, "scheduler_trials"),
     "signals": TrialSet("SIGTERM, SIGINT, SIGHUP and SIGUSR1 to a running fit at any moment", "signals", 300),
     "races": TrialSet("processes that start one run at the same time", "races", 200),
+    "bucket races": TrialSet("the same on one run in an object store, whose lease is beaten every second", "races", 200, "bucket_trials"),
     "stores": TrialSet("damaged chunks of data stores", "stores", 3_000),
     "flaky": TrialSet("storage of which a fifth of all reads fail", "flaky", 200),
     "chunk bytes": TrialSet("damaged bytes given to the reader of local chunks, beside zarr's", "direct", 5_000),

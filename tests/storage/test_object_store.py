@@ -1,6 +1,10 @@
 """Object stores: conditional writes, lost replies, refusals that say nothing secret."""
 
+import json
+import os
 import random
+import socket
+import time
 
 import pytest
 from obstore import exceptions
@@ -11,6 +15,7 @@ from streamgmm.checkpoint import Run
 from streamgmm.commands.where import Where
 from streamgmm.errors import RunLockedError, SecurityError, StorageError
 from streamgmm.open_storage import open_storage
+from streamgmm.storage import _lease
 from streamgmm.storage.object_store import Bucket, ObjectStore
 from tests.reliability import acknowledgements
 from tests.reliability.acknowledgements import SimulatedBucket
@@ -59,6 +64,96 @@ def test_the_second_of_two_writers_is_stopped_at_its_next_commit():
     first.commit(small_state(1))
     with pytest.raises(RunLockedError, match="another process"):
         second.commit(small_state(1))
+
+
+# ---- the lease -------------------------------------------------------------------------------------------------------------------
+
+
+def two_on(bucket):
+    return tuple(Run(ObjectStore(bucket, "s3://bucket/run")) for _ in range(2))
+
+
+def test_p24_the_second_process_is_told_who_holds_the_run_and_for_how_long_it_was_heard_of():
+    first, second = two_on(memory())
+    began = time.monotonic()
+    with first, pytest.raises(RunLockedError, match=rf"in use by process {os.getpid()} on .* \(last heard of at 20") as refusal, second:
+        pass
+    assert refusal.value.code == 7
+    assert time.monotonic() - began < 60, "a guard against hangs; seconds are counted by the trials"
+    with second:
+        second.start(RECORD)
+
+
+def test_p25_an_owner_that_was_silent_is_followed_and_cannot_commit_when_it_wakes(silent):
+    first, second = two_on(memory())
+    with first:
+        first.start(RECORD)
+        first.commit(small_state(1))
+        with second:
+            assert "silent" in second.remarks[0].message
+            with pytest.raises(RunLockedError, match="in use by process"):
+                first.commit(small_state(2, 0.5))
+            assert second.latest().number == 1
+            second.commit(small_state(2))
+
+
+def test_p25_without_a_look_at_the_lease_it_commits_and_stops_the_owner(silent, monkeypatch):
+    monkeypatch.setattr(ObjectStore, "refuse_if_lost", lambda self: None)
+    first, second = two_on(memory())
+    with first:
+        first.start(RECORD)
+        first.commit(small_state(1))
+        with second:
+            assert second.latest().number == 1
+            first.commit(small_state(2, 0.5))
+            with pytest.raises(RunLockedError):
+                second.commit(small_state(2))
+
+
+@pytest.fixture
+def silent(monkeypatch):
+    """Owners do not beat, and nobody waits long for it."""
+    monkeypatch.setattr(_lease, "BEAT", 3600.0)
+    monkeypatch.setattr(_lease, "SILENCE", 0.1)
+    monkeypatch.setattr(_lease, "LOOK", 0.01)
+
+
+def test_p26_a_killed_owner_of_this_machine_is_followed_at_once(monkeypatch):
+    monkeypatch.setattr(_lease, "SILENCE", 3600.0)
+    monkeypatch.setattr("streamgmm.storage._lease.is_gone", lambda pid: True)
+    bucket = memory()
+    bucket.put_new("lease/000007.json", lease_of(os.getpid()))
+    with Run(ObjectStore(bucket, "s3://bucket/run")) as run:
+        assert "gone or silent" in run.remarks[0].message
+        assert run.storage.names("lease") == ["000008.json"]
+
+
+@pytest.mark.parametrize("raw", [b"", b"{", b"[]", b'{"process": "x"}', b"\xff"])
+def test_a_lease_that_cannot_be_read_is_somebody_s(raw, silent):
+    bucket = memory()
+    bucket.put_new("lease/000001.json", raw)
+    with Run(ObjectStore(bucket, "s3://bucket/run")) as run:
+        assert run.storage.names("lease") == ["000002.json"]
+
+
+def test_p28_a_wrong_clock_holds_no_lease(silent):
+    bucket = memory()
+    bucket.put_new("lease/000001.json", lease_of(os.getpid()).replace(b"2026", b"9999"))
+    with Run(ObjectStore(bucket, "s3://bucket/run")) as run:
+        assert run.is_local is False
+
+
+def lease_of(pid):
+    return json.dumps({"process": pid, "host": socket.gethostname(), "at": "2026-01-01 00:00:00+00:00"}).encode()
+
+
+def test_a_lease_is_given_back_and_one_is_left():
+    bucket = memory()
+    for _ in range(3):
+        with Run(ObjectStore(bucket, "s3://bucket/run")) as run:
+            pass
+    assert run.storage.names("lease") == ["000003.json"]
+    assert json.loads(bucket.get("lease/000003.json"))["released"] is True
 
 
 def test_p23_lost_acknowledgements_are_no_conflicts():

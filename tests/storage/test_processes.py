@@ -17,6 +17,12 @@ def test_p24_p25_p26_one_of_those_that_start_together_goes_on():
     assert outcome.remarks["slowest refusal"] < 2
 
 
+def test_p24_p25_p26_on_an_object_store_as_well():
+    outcome = races.bucket_trials(20, seed=1)
+    assert outcome.violations == 0, outcome
+    assert outcome.remarks["slowest refusal"] < 2
+
+
 def test_p2_a_real_process_killed_or_failed_at_a_system_call():
     outcome = system_calls.trials(2, seed=5)
     assert outcome.violations == 0, outcome
