@@ -8,13 +8,16 @@ Of the starts of one K, compared by the log densities l of the rows of the sampl
   that is less, reaches the best.
 
 What is dropped never enters a pass over the table.
+
+Seeds alone leave most K short of their optimum, and then a criterion chooses too many components. So the last start of each K, where it has
+several, comes from above: far more components than the largest K are fitted to the sample, and pairs merged down through all K.
 """
 
-__all__ = ["Dropped", "Start", "Starts", "fit_on_sample", "race"]
+__all__ = ["Dropped", "Start", "Starts", "fit_on_sample", "from_above", "merged_path", "race", "too_many"]
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 import numpy as np
@@ -22,6 +25,8 @@ import numpy as np
 from streamgmm.arrays import ArrayN
 from streamgmm.block import Block
 from streamgmm.em import e_step, m_step
+from streamgmm.errors import StreamGMMError
+from streamgmm.merging import least_costly_pairs, merged
 from streamgmm.mixture import Mixture
 from streamgmm.regularisation import Regularisation
 from streamgmm.sources.base import DEFAULT_BLOCK_ROWS
@@ -30,6 +35,9 @@ STEPS = 30
 SAME = 0.01  # nats, root mean square over rows
 ERRORS = 3.0
 FARTHEST = 1000.0
+OVER_FIT = 3.0  # times the largest K: where the way down begins
+MERGE_STEPS = 4  # of EM after some merges
+ROWS_A_COMPONENT = 10  # and column, with one more: of the sample at least
 
 Fitter = Callable[[Mixture, Block], "Fitted"]
 
@@ -88,6 +96,35 @@ def fit_on_sample(mixture: Mixture, sample: Block, regularisation: Regularisatio
         values.append(statistics.mean_log_likelihood)
         mixture, _ = m_step(statistics, mixture, regularisation)
     return Fitted(mixture, tuple(values))
+
+
+def from_above(starts: Sequence[Start], path: Mapping[int, Mixture]) -> list[Start]:
+    """The same starts with the last one of each K, where it has several, in the place that merging led to."""
+    last = {start.n_components: start.number for start in starts}
+    chosen = [start.number > 0 and start.number == last[start.n_components] and start.n_components in path for start in starts]
+    return [replace(start, mixture=path[start.n_components]) if one else start for start, one in zip(starts, chosen, strict=True)]
+
+
+def too_many(largest_k: int, sample: Block) -> int:
+    """Components that the way down begins with: no more than the sample can hold."""
+    return max(1, min(int(OVER_FIT * largest_k), sample.n_rows // (ROWS_A_COMPONENT * (int(sample.x.shape[1]) + 1))))
+
+
+def merged_path(
+    start: Mixture, sample: Block, counts: Iterable[int], regularisation: Regularisation, *, hard: bool = False
+) -> dict[int, Mixture]:
+    """A mixture for each number of components below the start's, by merging; none for those on the way to which one collapses."""
+    careful, found = replace(regularisation, on_singular="floor"), dict[int, Mixture]()
+    try:
+        mixture = fit_on_sample(start, sample, careful, hard=hard).mixture
+        for k in sorted((k for k in counts if k < start.n_components), reverse=True):
+            while mixture.n_components > k and (pairs := least_costly_pairs(mixture, max(1, (mixture.n_components - k) // 4))):
+                mixture = fit_on_sample(merged(mixture, pairs), sample, careful, hard=hard, steps=MERGE_STEPS).mixture
+            if mixture.n_components == k:
+                found[k] = mixture
+    except StreamGMMError:  # what ails the rows themselves is said where they are fitted to
+        return found
+    return found
 
 
 def race(starts: Iterable[Start], sample: Block, fit: Fitter, threads: int = 1) -> Starts:
