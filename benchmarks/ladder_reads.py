@@ -46,9 +46,9 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--ladder", default="1:32")
     parser.add_argument("--starts", type=int, default=3)
-    parser.add_argument("--passes", type=int, default=5)
+    parser.add_argument("--passes", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--budget", type=int, default=250_000_000, help="bytes of memory beyond the imports")
+    parser.add_argument("--budget", type=int, default=300_000_000, help="bytes of memory beyond the imports")
     parser.add_argument("--json", type=Path, help="write everything that was measured")
     return parser.parse_args(arguments)
 
