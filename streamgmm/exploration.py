@@ -22,6 +22,7 @@ from streamgmm.initialisers.base import AbstractInitialiser
 from streamgmm.initialisers.kmeans_plus_plus import KMeansPlusPlus
 from streamgmm.merging import least_costly_pairs, merged
 from streamgmm.mixture import Mixture
+from streamgmm.over_fit import merged_path, too_many
 from streamgmm.regularisation import Regularisation
 from streamgmm.sample_em import Fitted, fit_on_sample, look_at, weight_of
 from streamgmm.schedules.anderson import Anderson
@@ -32,8 +33,6 @@ EXPLORED_ROWS, EXPLORED_ROWS_A_PARAMETER = 200_000, 200  # of a sample
 MOST_EXPLORED = 1 << 29  # its bytes
 LEAST_STARTS = 10
 FIRST_STEPS = 30  # of EM, for every start
-OVER_FIT = 3.0  # times the components, to begin with
-MERGE_STEPS = 4  # of EM after some merges
 FINALISTS = 3
 LAST_STEPS = 150  # accelerated ones, at most
 LEFT = 1e-3  # nats a parameter, as the sample counts them: a smaller gain ends the accelerated steps
@@ -82,11 +81,11 @@ def explore(
         rng = generators[number]
         try:
             if number % 3 == 2 and n_components > 1:
-                start = _merged_down(small, part, family, n_components, careful, rng)
+                start: Mixture | None = _merged_down(small, part, family, n_components, careful, rng)
             else:
                 maker = initialiser if number == 0 else KMeansPlusPlus()
                 start = maker.start(family, small, n_components, rng)
-            return fit_on_sample(law(start), part, careful, steps=FIRST_STEPS)
+            return None if start is None else fit_on_sample(law(start), part, careful, steps=FIRST_STEPS)
         except StreamGMMError:  # a start that collapses is no start; what ails the rows themselves ends all of them
             return None
 
@@ -133,14 +132,10 @@ def _accelerated(mixture: Mixture, rows: Block, regularisation: Regularisation) 
 
 def _merged_down(
     small: Sample, part: Block, family: type[AbstractGaussian], k: int, regularisation: Regularisation, rng: np.random.Generator
-) -> Mixture:
-    """From too many components down to k: the cheapest pairs are merged, a quarter of what is too many at a time."""
-    many = min(int(OVER_FIT * k), max(k, len(small.x) // (10 * (small.x.shape[1] + 1))))
-    mixture = fit_on_sample(KMeansPlusPlus().start(family, small, many, rng), part, regularisation, steps=FIRST_STEPS).mixture
-    while mixture.n_components > k:
-        mixture = merged(mixture, least_costly_pairs(mixture, max(1, (mixture.n_components - k) // 4)))
-        mixture = fit_on_sample(mixture, part, regularisation, steps=MERGE_STEPS).mixture
-    return mixture
+) -> Mixture | None:
+    """From too many components down to k; None where one collapses on the way."""
+    start = KMeansPlusPlus().start(family, small, max(k, too_many(k, part)), rng)
+    return start if start.n_components == k else merged_path(start, part, [k], regularisation).get(k)
 
 
 def _polished(best: Fitted, whole: Block, part: Block, regularisation: Regularisation) -> Fitted:

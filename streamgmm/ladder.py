@@ -24,13 +24,15 @@ from streamgmm.errors import EXIT_STOPPED, CheckpointError, DataChangedError, Da
 from streamgmm.events import Event
 from streamgmm.fit import FitResult, ended_with, start_state, starts_from_sample
 from streamgmm.initialisers._sample import SAMPLE_ROWS
+from streamgmm.initialisers.base import AbstractInitialiser
 from streamgmm.job import Job, saved_model
 from streamgmm.ladder_configuration import LadderConfiguration
 from streamgmm.ladder_scores import LadderScores, ScoreLadder, merge_scores
-from streamgmm.ladder_starts import Dropped, Start, Starts, race
+from streamgmm.ladder_starts import Dropped, Start, Starts, from_above, race
 from streamgmm.ladder_table import Ladder, refuse_criterion, rungs_of
 from streamgmm.mixture import Mixture
 from streamgmm.model_file import SavedModel, load_model, save_model
+from streamgmm.over_fit import merged_path, too_many
 from streamgmm.passes import Observer
 from streamgmm.reduce import TreeReducer
 from streamgmm.registry import implementation
@@ -85,10 +87,19 @@ class LadderJob(Job):
         def fit(mixture: Mixture, rows: Block) -> Any:
             return fit_on_sample(mixture, rows, c.regularisation(), hard=c.assignment == "hard")
 
+        if c.n_init > 1:
+            made = from_above(made, self._merged_path(rng))
         found = race(made, sample.block, fit, self.local_threads)
         said = f"{len(made)} starts of {len(c.ladder)} numbers of components on a sample of {len(sample.x):,} rows: {len(found.kept)} go on"
         self.observe(Event("start", said, {"rows": len(sample.x), "starts": len(made), "kept": len(found.kept)}))
         return found
+
+    def _merged_path(self, rng: np.random.Generator) -> dict[int, Mixture]:
+        c, rows = self.configuration, self.sample.block
+        seeds: AbstractInitialiser = implementation("initialisers", "kmeans_plus_plus")()
+        start = seeds.start(self.family, self.sample, too_many(c.n_components, rows), rng)
+        path = merged_path(start, rows, c.ladder, c.regularisation(), hard=c.assignment == "hard")
+        return {k: self._with_law(mixture) for k, mixture in path.items()}
 
     @property
     def sample_rows(self) -> int:

@@ -8,13 +8,16 @@ Of the starts of one K, compared by the log densities l of the rows of the sampl
   that is less, reaches the best.
 
 What is dropped never enters a pass over the table.
+
+Seeds alone leave most K short of their optimum, and then a criterion chooses too many components. So the last start of each K, where it has
+several, comes from above: far more components than the largest K are fitted to the sample, and pairs merged down through all K.
 """
 
-__all__ = ["Dropped", "Start", "Starts", "race"]
+__all__ = ["Dropped", "Start", "Starts", "from_above", "race"]
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 import numpy as np
@@ -56,6 +59,13 @@ class Starts:
 
     kept: tuple[Start, ...]
     dropped: tuple[Dropped, ...]
+
+
+def from_above(starts: Sequence[Start], path: Mapping[int, Mixture]) -> list[Start]:
+    """The same starts with the last one of each K, where it has several, in the place that merging led to."""
+    last = {start.n_components: start.number for start in starts}
+    chosen = [start.number > 0 and start.number == last[start.n_components] and start.n_components in path for start in starts]
+    return [replace(start, mixture=path[start.n_components]) if one else start for start, one in zip(starts, chosen, strict=True)]
 
 
 def race(starts: Iterable[Start], sample: Block, fit: Fitter, threads: int = 1) -> Starts:

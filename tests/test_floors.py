@@ -30,6 +30,7 @@ FLOORS = {
     **dict.fromkeys(("initialisers", "commit_file", "open_storage", "stopping", "model_file"), 5),
     **dict.fromkeys(("fit", "passes", "rounds", "saving", "checkpoint", "kept_sample", "exploration", "scan"), 6),
     "sample_em": 4,
+    "over_fit": 5,
     **dict.fromkeys(("ladder_scores", "ladder_starts", "partial_check"), 5),
     "ladder_table": 6,
     **dict.fromkeys(("ladder", "ladder_configuration", "ladder_picture", "picture"), 7),

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.standard import standard_mixture, standard_rows
 from streamgmm import ladder, ladder_starts, select
 from streamgmm.block import Block
 from streamgmm.checkpoint import Run
@@ -20,14 +21,16 @@ from streamgmm.errors import CheckpointError, ConfigError, DataChangedError, Dat
 from streamgmm.executors.serial import Serial
 from streamgmm.executors.threads import Threads
 from streamgmm.fit import run_fit, start_state
+from streamgmm.initialisers.kmeans_plus_plus import KMeansPlusPlus
 from streamgmm.job import Job
 from streamgmm.ladder import LadderJob, ladder_in
 from streamgmm.ladder_configuration import LadderConfiguration, counts_of
 from streamgmm.ladder_picture import save_ladder_picture
 from streamgmm.ladder_scores import ScoreLadder
-from streamgmm.ladder_starts import Start, race
+from streamgmm.ladder_starts import Start, from_above, race
 from streamgmm.ladder_table import CRITERIA, Ladder
 from streamgmm.model_file import load_model
+from streamgmm.over_fit import merged_path, too_many
 from streamgmm.sample_em import Fitted, fit_on_sample
 from streamgmm.sources import _held_out as held_out_module
 from streamgmm.sources import as_source
@@ -67,6 +70,36 @@ def test_96_contenders_read_what_one_fit_reads(rng, monkeypatch):
     assert reads.pop(0) <= 1 + 3 + 1 + 1, "the sample, three passes, the comparison, the fingerprint"
     assert set(reads.values()) <= {1 + 3 + 1, 1 + 3 + 1 + 1}
     assert sum(count == 5 for count in reads.values()) >= 18
+
+
+def seeded(job, k, seed=0):
+    return KMeansPlusPlus().start(job.family, job.sample, k, np.random.default_rng(seed))
+
+
+def test_the_last_start_of_each_k_comes_from_above(rng):
+    job = job_of(rows_source(clustered_rows(1200, 4, 2, rng)), [1, 4])
+    path = merged_path(seeded(job, 12), job.sample_block, [1, 4, 12], PLAIN)
+    assert {k: mixture.n_components for k, mixture in path.items()} == {1: 1, 4: 4}
+    np.testing.assert_allclose(path[1].components.means[0], np.average(job.sample.x, axis=0, weights=job.sample.weight))
+    starts = [Start(k, number, None) for k in (1, 4, 5) for number in range(2)] + [Start(6, 0, None)]
+    assert [start.mixture for start in from_above(starts, path)] == [None, path[1], None, path[4], None, None, None]
+    of_job = {(start.n_components, start.number): start.mixture for start in replace(job).starts.kept}
+    assert of_job.keys() <= {(k, number) for k in (1, 4) for number in range(2)}
+
+
+def test_the_way_down_begins_with_what_the_sample_can_hold():
+    rows = block_of(np.zeros((600, 2)))
+    assert (too_many(3, rows), too_many(10, rows), too_many(1000, block_of(np.zeros((5, 2))))) == (9, 20, 1)
+
+
+def test_from_above_comes_nearer_than_from_seeds(rng):
+    job = job_of(rows_source(standard_rows(standard_mixture(8, 4, 2), 4000, 2)), 8, hold_out=0.0)
+
+    def value(mixture):
+        return fit_on_sample(mixture, job.sample_block, PLAIN).log_likelihoods[-1]
+
+    path = merged_path(seeded(job, 24), job.sample_block, [8], PLAIN)
+    assert value(path[8]) > max(value(seeded(job, 8, seed)) for seed in range(3)) + 0.01
 
 
 def test_a_converged_contender_leaves_the_later_passes(rng):
