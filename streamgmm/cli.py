@@ -243,7 +243,11 @@ def resume(context: click.Context, /, **options: Any) -> None:
 @click.option("--schedule", metavar="auto|anderson|full_batch", help="When to maximise, and when to stop.  [default: auto]")
 @click.option("--max-iter", type=int, metavar="N", help="Passes over the table, at most.  [default: 30]")
 @click.option("--tol", type=float, metavar="X", help="Mean square of the remaining error in standard errors.  [default: 0.1]")
-@click.option("--init", metavar="kmeans|kmeans_plus_plus|random_rows|random", help="Starts on the sample.  [default: kmeans_plus_plus]")
+@click.option(
+    "--init",
+    metavar="kmeans|kmeans_plus_plus|kmeans_parallel|random_rows|random",
+    help="Starts on the sample.  [default: kmeans_plus_plus]",
+)
 @fit_options(SHARED_WITH_FITS)
 @place_options
 @click.option("--out", metavar="FILE.png", help="Where the picture goes.  [default: picture.png in the run]")

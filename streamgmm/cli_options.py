@@ -100,7 +100,12 @@ PARAMETERS = (
     Parameter("checkpoint_every", ("--checkpoint-every",), str, "TIME", "60s", "Work that a kill may cost (10s, 5min)."),
     Parameter("n_init", ("--n-init",), int, "N", "1", "Starts, all fitted in the same passes; the best one wins."),
     Parameter(
-        "init", ("--init",), str, "kmeans|kmeans_plus_plus|random_rows|random", "kmeans", "How a start is made from a sample of rows."
+        "init",
+        ("--init",),
+        str,
+        "kmeans|kmeans_plus_plus|kmeans_parallel|random_rows|random",
+        "kmeans",
+        "How a start is made from a sample of rows.",
     ),
     Parameter("scan", ("--scan",), str, "all|part", "all", "What auto reads for its sample: all blocks, or 256 of them."),
     Parameter("seed", ("--seed",), int, "N", "0", "Seed of the sample and of the starts."),

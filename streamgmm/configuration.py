@@ -18,7 +18,7 @@ from streamgmm.sources.base import LARGEST_BLOCK_ROWS
 from streamgmm.stopping import Stopping
 
 CovarianceType = Literal["full", "tied", "diag", "spherical", "tied_spherical"]
-Init = Literal["kmeans", "kmeans_plus_plus", "random_rows", "random"]
+Init = Literal["kmeans", "kmeans_plus_plus", "kmeans_parallel", "random_rows", "random"]
 COVARIANCE_TYPES: tuple[str, ...] = get_args(CovarianceType)
 INITS: tuple[str, ...] = get_args(Init)
 MAY_CHANGE = ("max_iter", "tol", "deadline", "checkpoint_every", "on_damage")  # a run may go on with another value of these

@@ -11,7 +11,7 @@ from streamgmm.checkpoint import Run
 from streamgmm.configuration import INITS, FitConfiguration, fresh_seed
 from streamgmm.errors import CheckpointError, ConfigError, nearest
 
-SKLEARN_INITS = {"k-means++": "kmeans_plus_plus", "random_from_data": "random_rows"}
+SKLEARN_INITS = {"k-means++": "kmeans_plus_plus", "k-means||": "kmeans_parallel", "random_from_data": "random_rows"}
 LARGEST_SEED = 2**63
 SHARED = (
     "n_components",

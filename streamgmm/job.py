@@ -28,6 +28,7 @@ from streamgmm.exploration import explore, explored_rows
 from streamgmm.fit import FitResult, refuse_few_rows, result_of, run_fit, start_state, starts_from_sample
 from streamgmm.initialisers._sample import SAMPLE_ROWS, Sample, draw_sample
 from streamgmm.initialisers.base import AbstractInitialiser
+from streamgmm.initialisers.kmeans_parallel import KMeansParallel
 from streamgmm.kept_sample import kept_sample
 from streamgmm.memory import refuse_large_blocks
 from streamgmm.mixture import Mixture
@@ -216,6 +217,8 @@ class Job:
 
     def _starts(self) -> list[Mixture]:
         c = self.configuration
+        if c.init == KMeansParallel.name and not c.explores:
+            return self._starts_without_sample()
         sample = self.sample
         for caution in cautions(sample, self.source, c.n_components):
             self.observe(caution)
@@ -225,6 +228,12 @@ class Job:
         self.observe(Event("start", f"{c.n_init} start(s) {c.init} on a sample of {len(sample.x):,} rows", {"rows": len(sample.x)}))
         rng = np.random.default_rng(c.seed)
         return starts_from_sample(initialiser, self.family, sample, c.n_components, c.n_init, rng)
+
+    def _starts_without_sample(self) -> list[Mixture]:
+        c = self.configuration
+        self.observe(Event("start", f"{c.n_init} start(s) {c.init}, each in seven reads of all rows", {"starts": c.n_init}))
+        children = np.random.default_rng(c.seed).spawn(c.n_init)
+        return [KMeansParallel().start_over(self.family, self.guarded, self.executor, c.n_components, child) for child in children]
 
     def _explored(self, sample: Sample, initialiser: AbstractInitialiser) -> list[Mixture]:
         c = self.configuration

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streamgmm.arrays import ArrayD, ArrayN, ArrayND
+from streamgmm.arrays import ArrayN, ArrayND
 from streamgmm.block import Block
+from streamgmm.column_moments import Columns
 from streamgmm.errors import DataError
 from streamgmm.events import Event, ignore
 from streamgmm.executors.base import AbstractExecutor
@@ -26,46 +27,23 @@ from streamgmm.sources.base import AbstractSource
 
 @dataclass(frozen=True, eq=False)
 class Scanned:
-    """What blocks give: rows that take part and rows left out; of the columns (d) the weighted mean, the sum of weighted squares about it,
-    the smallest and the largest value; rows x (m d) of the sample and the weight (m) that each stands for.
-    """  # noqa: D205
+    """rows that take part and rows left out; the columns; rows x (m d) of the sample and the weight (m) that each stands for."""
 
     rows: int
     skipped: int
-    total: float
-    mean: ArrayD
-    scatter: ArrayD
-    low: ArrayD
-    high: ArrayD
+    columns: Columns
     x: ArrayND
     weight: ArrayN
 
-    @property
-    def deviation(self) -> ArrayD:
-        """Standard deviation (d) of each column."""
-        return np.sqrt(self.scatter / self.total)
-
     def merge(self, other: "Scanned") -> "Scanned":
-        """Of these blocks and the next ones (moments: Chan, Golub & LeVeque 1983)."""
-        total = self.total + other.total
-        part = other.total / total if total else 0.0
-        apart = other.mean - self.mean
-        return Scanned(
-            self.rows + other.rows,
-            self.skipped + other.skipped,
-            total,
-            self.mean + part * apart,
-            self.scatter + other.scatter + self.total * part * apart**2,
-            np.minimum(self.low, other.low),
-            np.maximum(self.high, other.high),
-            np.concatenate((self.x, other.x)),
-            np.concatenate((self.weight, other.weight)),
-        )
+        """Of these blocks and the next ones."""
+        x, weight = np.concatenate((self.x, other.x)), np.concatenate((self.weight, other.weight))
+        return Scanned(self.rows + other.rows, self.skipped + other.skipped, self.columns.merge(other.columns), x, weight)
 
     def fault(self) -> str:
         """What is wrong with it, "" for nothing."""
-        sound = all(np.isfinite(values).all() for values in (self.mean, self.scatter, self.x, self.weight))
-        return "" if sound and self.rows >= 0 and self.total >= 0 else "what a scan found in a block is not finite"
+        sound = self.columns.is_finite() and np.isfinite(self.x).all() and np.isfinite(self.weight).all()
+        return "" if sound and self.rows >= 0 and self.skipped >= 0 else "what a scan found in a block is not finite"
 
 
 def merge_scanned(a: Scanned, b: Scanned) -> Scanned:
@@ -82,20 +60,8 @@ class ScanBlock:
 
     def __call__(self, block: Block) -> Scanned:
         """What one block gives."""
-        x, weight = rows_of(block, self.seed, None)
-        total = float(weight.sum())
-        mean = np.einsum("i,ij->j", weight, x - x[:1]) / total + x[0] if len(x) else np.zeros(block.x.shape[1])
-        difference = x - mean
-        return Scanned(
-            block.n_rows,
-            block.skipped,
-            total,
-            mean,
-            np.einsum("i,ij,ij->j", weight, difference, difference),
-            x.min(axis=0, initial=np.inf),
-            x.max(axis=0, initial=-np.inf),
-            *rows_of(block, self.seed, self.share),
-        )
+        columns = Columns.of(*rows_of(block, self.seed, None))
+        return Scanned(block.n_rows, block.skipped, columns, *rows_of(block, self.seed, self.share))
 
 
 def scan(
@@ -114,7 +80,7 @@ def scan(
         raise DataError(
             f"no row takes part: every row was left out (missing={source.missing!r}) or has zero weight. Choose columns that hold values."
         )
-    refuse_underflow(found.low, found.high, source.feature_names)
+    refuse_underflow(found.columns.low, found.columns.high, source.feature_names)
     return Sample(found.x, found.weight, everything), found
 
 

@@ -20,7 +20,7 @@ FLOORS = {
         ("errors", "arrays", "linalg", "statistics", "reduce", "block", "events", "registry", "priors", "kernels", "checksums"), 0
     ),
     **dict.fromkeys(("regularisation", "strict_zarr", "wording", "numeric_profile", "safe_paths"), 0),
-    **dict.fromkeys(("components", "weights", "observers"), 1),
+    **dict.fromkeys(("components", "weights", "observers", "column_moments"), 1),
     **dict.fromkeys(("observations", "mixture"), 2),
     **dict.fromkeys(("drift_alarm", "reservoir"), 0),
     **dict.fromkeys(("em", "implied"), 3),

@@ -58,7 +58,7 @@ def test_no_bit_depends_on_who_reads(executor):
     assert one.x.tobytes() == other.x.tobytes()
     assert one.weight.tobytes() == other.weight.tobytes()
     for name in ("mean", "scatter", "low", "high"):
-        assert getattr(a, name).tobytes() == getattr(b, name).tobytes()
+        assert getattr(a.columns, name).tobytes() == getattr(b.columns, name).tobytes()
 
 
 def test_no_bit_depends_on_the_order_of_arrival(rng):
@@ -72,7 +72,7 @@ def test_no_bit_depends_on_the_order_of_arrival(rng):
             tree.add(*results[i])
         trees.append(tree.result())
     assert trees[0].x.tobytes() == trees[1].x.tobytes()
-    assert trees[0].scatter.tobytes() == trees[1].scatter.tobytes()
+    assert trees[0].columns.scatter.tobytes() == trees[1].columns.scatter.tobytes()
 
 
 def test_each_block_is_read_once():
@@ -85,7 +85,7 @@ def test_rows_of_weight_zero_are_never_drawn_and_weights_stand_for_rows():
     weight = np.where(np.arange(9000) % 3 == 0, 0.0, 2.0)
     sample, found = scanned(rows_source(numbered(9000), block_rows=10, sample_weight=weight))
     assert (sample.x[:, 0] % 3 != 0).all()
-    assert sample.weight.sum() == pytest.approx(weight.sum()) == found.total
+    assert sample.weight.sum() == pytest.approx(weight.sum()) == found.columns.weight
 
 
 # ---- the columns -----------------------------------------------------------------------------------------------------------
@@ -97,10 +97,10 @@ def test_moments_and_boxes_are_those_of_all_rows(seed, block_rows, offset):
     x, weight = rng.normal(size=(200, 3)) + offset, rng.uniform(0.5, 2, 200)
     _, found = scanned(rows_source(x, block_rows=block_rows, sample_weight=weight), 50)
     mean = np.average(x - offset, axis=0, weights=weight)
-    np.testing.assert_allclose(found.mean - offset, mean, atol=1e-14 * max(abs(offset), 1) * 100)
-    np.testing.assert_allclose(found.deviation, np.sqrt(np.average((x - offset - mean) ** 2, axis=0, weights=weight)), rtol=1e-5)
-    np.testing.assert_array_equal(found.low, x.min(axis=0))
-    np.testing.assert_array_equal(found.high, x.max(axis=0))
+    np.testing.assert_allclose(found.columns.mean - offset, mean, atol=1e-14 * max(abs(offset), 1) * 100)
+    np.testing.assert_allclose(found.columns.deviation, np.sqrt(np.average((x - offset - mean) ** 2, axis=0, weights=weight)), rtol=1e-5)
+    np.testing.assert_array_equal(found.columns.low, x.min(axis=0))
+    np.testing.assert_array_equal(found.columns.high, x.max(axis=0))
 
 
 # ---- what it refuses -------------------------------------------------------------------------------------------------------

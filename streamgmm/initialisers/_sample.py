@@ -1,6 +1,16 @@
 """A seeded sample of rows, spread over the whole table, and the mixture that labels of its rows stand for. Floor 5."""
 
-__all__ = ["SAMPLE_ROWS", "Sample", "draw_sample", "mixture_of_labels", "nearest_seed", "refuse_underflow", "rows_of"]
+__all__ = [
+    "SAMPLE_ROWS",
+    "Sample",
+    "draw_sample",
+    "mixture_of_groups",
+    "mixture_of_labels",
+    "nearest_seed",
+    "refuse_underflow",
+    "rows_of",
+    "shrunk",
+]
 
 from collections import deque
 from collections.abc import Iterator
@@ -134,19 +144,32 @@ def mixture_of_labels(family: type[AbstractGaussian], sample: Sample, labels: np
                 shares[k], means[k], covariances[k] = _group(sample.z[rows], sample.weight[rows])
             else:  # a row of its own, as wide as the table: two empty groups in one place would stay together for ever
                 shares[k], means[k], covariances[k] = sample.weight.min(), sample.z[k * len(sample.z) // n_components], np.eye(d)
-    shares /= shares.sum()
-    components = family.from_dense(sample.mean + means * sample.scale, covariances * sample.scale * sample.scale[:, None], shares)
-    return Mixture(components, FreeWeights(shares))
+    return mixture_of_groups(family, sample.mean, sample.scale, shares, means, covariances)
 
 
 def _group(z: ArrayND, weight: ArrayN) -> tuple[float, ArrayD, FloatArray]:
-    n, d = z.shape
     mean = np.average(z, axis=0, weights=weight)
     difference = z - mean
     covariance = (difference * weight[:, None]).T @ difference / weight.sum()
+    return float(weight.sum()), mean, shrunk(covariance, len(z))
+
+
+def shrunk(covariance: FloatArray, n: float) -> FloatArray:
+    """The covariance (D D) of n standardised rows on the way to its spherical part, and never singular."""
+    d = len(covariance)
     shrink = d / (n + d)
     spherical = np.trace(covariance) / d * np.eye(d)
-    return float(weight.sum()), mean, (1 - shrink) * covariance + shrink * spherical + RIDGE * np.eye(d)
+    result: FloatArray = (1 - shrink) * covariance + shrink * spherical + RIDGE * np.eye(d)
+    return result
+
+
+def mixture_of_groups(
+    family: type[AbstractGaussian], mean: ArrayD, scale: ArrayD, weights: ArrayK, means: FloatArray, covariances: FloatArray
+) -> Mixture:
+    """Of groups of standardised rows: their weights (K), means (K D) and covariances (K D D). mean, scale: of the columns."""
+    shares = weights / weights.sum()
+    components = family.from_dense(mean + means * scale, covariances * scale * scale[:, None], shares)
+    return Mixture(components, FreeWeights(shares))
 
 
 def nearest_seed(z: ArrayND, seeds: ArrayND) -> npt.NDArray[np.intp]:
