@@ -33,6 +33,7 @@ from streamgmm.errors import (
     StreamGMMError,
 )
 from streamgmm.events import Event, ignore
+from streamgmm.kept_sums import drop_sums
 from streamgmm.open_storage import open_storage
 from streamgmm.pending_folder import storage_errors
 from streamgmm.state import FitState
@@ -97,6 +98,7 @@ class Run:
             self.storage.remove(f"{FOLDER}/{name}")
         with storage_errors(self.folder, "clear"), self.model_folder() as model:
             shutil.rmtree(model, ignore_errors=not model.exists())
+        drop_sums(self.storage)
         for name in ("events.jsonl", "events.older.jsonl", RECORD):
             self.storage.remove(name)
         self._last = self._top = None

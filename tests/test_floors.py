@@ -29,6 +29,7 @@ FLOORS = {
     **dict.fromkeys(("sources", "executors", "schedules", "formats", "state", "storage"), 4),
     **dict.fromkeys(("initialisers", "commit_file", "open_storage", "stopping", "model_file"), 5),
     **dict.fromkeys(("fit", "passes", "rounds", "saving", "checkpoint"), 6),
+    "kept_sums": 5,
     **dict.fromkeys(("ladder_scores", "ladder_starts"), 5),
     "ladder_table": 6,
     **dict.fromkeys(("ladder", "ladder_configuration", "ladder_picture", "picture"), 7),
@@ -47,6 +48,8 @@ TOGETHER = {
     "rounds": "fit",
     "ladder": "job",
     "ladder_configuration": "job",
+    "updating": "job",
+    "kept_sums": "commit_file",
     "ladder_picture": "picture",
 }
 
