@@ -12,6 +12,7 @@ other library. To read the package, follow a block of rows from the file to the 
     storage/  commit_file  checkpoint             where a run's files are, one commit as bytes, the run
     model_file  verification                      the file of a model; whether a run is whole
     job  ladder                                   one fit from a source to a result; many in the same reads, compared
+    kept_sums  updating                           what a run keeps for rows that are appended, and the run of the grown table
     estimator  commands/  cli                     their faces
     online_step  partial_step  live               a mixture that goes on with rows that arrive, and the alarm when they change
 """
@@ -28,6 +29,7 @@ __all__ = [
     "load",
     "open_source",
     "select",
+    "update",
 ]
 
 import importlib
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from streamgmm.mixture import Mixture as Mixture
     from streamgmm.sources import as_source as as_source
     from streamgmm.sources import open_source as open_source
+    from streamgmm.updating import update as update
 
     __version__: str
 
@@ -58,6 +61,7 @@ _HOMES = {
     "load": ("streamgmm.estimator", "load"),
     "open_source": ("streamgmm.sources", "open_source"),
     "select": ("streamgmm.ladder", "select"),
+    "update": ("streamgmm.updating", "update"),
 }
 
 

@@ -170,7 +170,7 @@ class Run:
             listed = "; ".join(f"{key} was {old.get(key)!r}, is {new.get(key)!r}" for key in changed[:8])
             if part == "source":
                 raise DataChangedError(
-                    f"the rows are not those that the run in {self.place} was started with: {listed}. Use a new run folder."
+                    f"the rows are not those that the run in {self.place} was started with: {listed}. Use a new run folder{_or_update(old, new)}"
                 )
             raise RunMismatchError(
                 f"the run in {self.place} was started with another configuration: {listed}. Use a new run folder; only"
@@ -352,6 +352,12 @@ def _contents(folder: Path) -> dict[Path, bytes]:
 
 def _name(number: int) -> str:
     return f"{FOLDER}/{number:06d}.zip"
+
+
+def _or_update(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    before, now = old.get("n_rows"), new.get("n_rows")
+    grown = type(before) is int and type(now) is int and before < now
+    return ", or, where rows were appended, streamgmm update: it reads only those." if grown else "."
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

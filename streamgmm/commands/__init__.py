@@ -18,6 +18,7 @@ __all__ = [
     "score",
     "select",
     "study",
+    "update",
     "verify",
 ]
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from streamgmm.commands.planning import plan as plan
     from streamgmm.commands.selecting import select as select
     from streamgmm.commands.studying import study as study
+    from streamgmm.commands.updating import update as update
     from streamgmm.commands.verifying import verify as verify
     from streamgmm.commands.where import Where as Where
 
@@ -56,6 +58,7 @@ _HOMES = {
     "score": "applying",
     "select": "selecting",
     "study": "studying",
+    "update": "updating",
     "verify": "verifying",
 }
 

@@ -1,0 +1,333 @@
+"""Rows that were appended: the exact update has the bits of a whole pass, the quick one reads new rows alone, forgetting is as if never seen."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import streamgmm as sg
+from streamgmm.checkpoint import Run
+from streamgmm.configuration import FitConfiguration
+from streamgmm.errors import ConfigError, DataChangedError, RunLockedError, RunMismatchError
+from streamgmm.executors.serial import Serial
+from streamgmm.executors.threads import Threads
+from streamgmm.fit import run_fit, start_state
+from streamgmm.job import Job
+from streamgmm.kept_sums import load_sums, prefix_of
+from streamgmm.model_file import load_model
+from streamgmm.passes import FitProblem
+from streamgmm.schedules.full_batch import FullBatch
+from streamgmm.sources import as_source
+from streamgmm.stopping import Stopping
+from streamgmm.updating import prepared
+from streamgmm.verification import verify_run
+from tests.making import CountedRows
+
+BLOCK = 50
+ONE_PASS = Stopping(0.0, 1)
+
+
+def rows_of(n, seed=0, d=2):
+    """Two kinds of rows, in random order."""
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(n, d)) + np.where(rng.random(n) < 0.4, -3.0, 2.0)[:, None]
+
+
+def counted(x, weight=None, missing="raise"):
+    """The rows as a store that counts its reads, and may have weights."""
+    source = _counted(x).with_missing(missing)
+    return source if weight is None else source.with_sample_weight(_counted(weight[:, None]))
+
+
+def _counted(x):
+    return CountedRows(feature_names=tuple(f"f{j}" for j in range(x.shape[1])), units=("",) * x.shape[1], block_rows=BLOCK, x=x)
+
+
+def fitted(folder, source, executor=None, **parameters):
+    """A run that has come to its end."""
+    given = {"n_components": 2, "block_rows": BLOCK, "missing": source.missing, "schedule": "full_batch", "tol": 1e-2, **parameters}
+    run = Run(folder)
+    Job(source, FitConfiguration(**given), executor or Serial()).fit_in(run)
+    return run
+
+
+def updated(run, folder, source, executor=None, how="exact", **options):
+    """The update's result and its new run."""
+    into = Run(folder)
+    return prepared(run, into, source, executor or Serial(), how, **options).fit_in(into), into
+
+
+def whole_pass(source, sums, regularisation):
+    """One EM step over the whole table about the mixture of the kept sums."""
+    problem = FitProblem(source, FullBatch(), regularisation, ONE_PASS)
+    return run_fit(problem, start_state([sums.contenders[0].mixture]), Serial())
+
+
+def sums_of(run):
+    return load_sums(run.storage, run.latest().state.passes)
+
+
+def same_mixture(a, b):
+    a, b = a.to_arrays(), b.to_arrays()
+    return a.keys() == b.keys() and all(a[name].tobytes() == b[name].tobytes() for name in a)
+
+
+# ---- exact -------------------------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    before=st.integers(20, 900),
+    appended=st.lists(st.integers(1, 400), min_size=1, max_size=3),
+    n_threads=st.sampled_from([1, 2, 4]),
+    weighted=st.booleans(),
+    holes=st.booleans(),
+    kind=st.sampled_from(["full", "tied", "diag", "spherical"]),
+)
+def test_an_exact_update_has_the_bits_of_one_pass_over_the_grown_table(tmp_path_factory, before, appended, n_threads, weighted, holes, kind):
+    """P21: histories of appends, of any length; the sums of each update are what the next one begins with."""
+    place, x = tmp_path_factory.mktemp("runs"), rows_of(before + sum(appended))
+    weight = np.random.default_rng(1).integers(0, 3, len(x)).astype(float) if weighted else None
+    if weighted:
+        weight[:20] = 1
+    if holes:
+        x[::7, 0] = np.nan
+
+    def table(n):
+        return counted(x[:n], None if weight is None else weight[:n], "skip" if holes else "raise")
+
+    run = fitted(place / "0", table(before), covariance_type=kind, max_iter=3)
+    n = before
+    for number, more in enumerate(appended, 1):
+        n, sums = n + more, sums_of(run)
+        result, into = updated(run, place / f"{number}", table(n), Threads(n_threads))
+        expected = whole_pass(table(n), sums, FitConfiguration(n_components=2).regularisation())
+        assert same_mixture(result.mixture, expected.mixture)
+        assert result.log_likelihoods == expected.log_likelihoods
+        assert same_mixture(load_model(into.model_path).mixture, expected.mixture)
+        assert (result.state.rows, result.state.skipped) == (expected.state.rows, expected.state.skipped)
+        assert prefix_of(sums_of(into)) == (n - 1) // BLOCK
+        assert verify_run(into).faults == ()
+        run = into
+
+
+def test_only_the_last_block_and_the_appended_ones_are_read(tmp_path):
+    """P21: and two blocks that tell whether the first rows are those of the run, and two for the fingerprint of the new ones."""
+    x = rows_of(5500)
+    run = fitted(tmp_path / "run", counted(x[:5010]))
+    source = counted(x)
+    updated(run, tmp_path / "more", source)
+    assert sorted(source.reads) == sorted([0, 100, 0, 109, *range(100, 110)])
+
+
+def test_a_quick_update_reads_at_most_a_ninth(tmp_path):
+    """A tenth of rows appended: 11 % of the bytes, the looks at the ends of the table included."""
+    x = rows_of(55_000)
+    run = fitted(tmp_path / "run", counted(x[:50_000]), max_iter=2)
+    source = counted(x)
+    updated(run, tmp_path / "more", source, how="quick")
+    assert len(source.reads) <= 0.11 * source.n_blocks
+    assert sorted(set(source.reads) - set(range(1000, 1100))) == [0, 999]
+
+
+@pytest.mark.parametrize("schedule", ["auto", "anderson"])
+def test_exact_after_accelerated_passes(tmp_path, schedule):
+    x = rows_of(2000)
+    run = fitted(tmp_path / "run", counted(x[:1800]), schedule=schedule, tol=0.1, n_init=2)
+    sums = sums_of(run)
+    result, into = updated(run, tmp_path / "more", counted(x))
+    assert same_mixture(result.mixture, whole_pass(counted(x), sums, FitConfiguration(n_components=2).regularisation()).mixture)
+    assert verify_run(into).faults == ()
+    assert into.record()["configuration"] == run.record()["configuration"]
+
+
+def test_the_new_run_can_be_gone_on_with(tmp_path):
+    """It is a run of the grown table that has made one pass, or none."""
+    x = rows_of(2000)
+    run = fitted(tmp_path / "run", counted(x[:1800]), tol=1e-6)
+    anew = fitted(tmp_path / "anew", counted(x), tol=1e-6)
+    for how in ("exact", "quick"):
+        _, into = updated(run, tmp_path / how, counted(x), how=how)
+        more = Job(counted(x), FitConfiguration.checked(into.record()["configuration"]), Serial()).fit_in(into, "must")
+        assert more.converged
+        assert more.log_likelihoods[-1] == pytest.approx(anew.latest().state.best.log_likelihood, abs=1e-5)
+        with pytest.raises(RunMismatchError, match="gone on with"):
+            updated(run, tmp_path / how, counted(x), how=how)
+
+
+# ---- quick -------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("drift", [0.0, 1.0])
+def test_old_rows_and_new_ones_count_as_themselves(tmp_path, drift):
+    """Both updates of a table that has grown by a tenth come near the refit: within a part of what the old model lacks."""
+    x = rows_of(22_000)
+    x[20_000:] += drift
+    run = fitted(tmp_path / "run", counted(x[:20_000]), tol=1e-9, max_iter=100)
+    best = fitted(tmp_path / "anew", counted(x), tol=1e-9, max_iter=100)
+
+    def gap(mixture):
+        return (load_model(best.model_path).mixture.score_samples(x) - mixture.score_samples(x)).sum()
+
+    old = gap(load_model(run.model_path).mixture)
+    for how in ("exact", "quick"):
+        result, _ = updated(run, tmp_path / how, counted(x), how=how)
+        assert gap(result.mixture) < 0.25 * old
+
+
+def test_appended_rows_of_weight_nothing_change_nothing(tmp_path):
+    x, weight = rows_of(1100), np.ones(1100)
+    weight[1000:] = 0
+    run = fitted(tmp_path / "run", counted(x[:1000], weight[:1000]))
+    result, _ = updated(run, tmp_path / "more", counted(x, weight), how="quick") if False else (None, None)
+    assert result is None
+
+
+def test_the_same_bits_for_any_number_of_threads(tmp_path):
+    x = rows_of(3000)
+    run = fitted(tmp_path / "run", counted(x[:2010]))
+    found = [updated(run, tmp_path / f"{n}", counted(x), Threads(n), "quick")[0].mixture for n in (1, 2, 4)]
+    assert all(same_mixture(found[0], other) for other in found[1:])
+
+
+@pytest.mark.parametrize("schedule", ["stepwise", "incremental"])
+def test_runs_without_sums_are_updated_quickly_or_with_a_whole_pass(tmp_path, schedule):
+    x = rows_of(1500)
+    run = fitted(tmp_path / "run", counted(x[:1200]), schedule=schedule)
+    with pytest.raises(ConfigError, match=r"keeps no sums .*--how quick.*--read-all"):
+        updated(run, tmp_path / "more", counted(x))
+    result, into = updated(run, tmp_path / "quick", counted(x), how="quick")
+    assert (result.state.rows, result.state.weight) == (1500, 1500)
+    assert verify_run(into).faults == ()
+    result, into = updated(run, tmp_path / "all", counted(x), read_all=True)
+    assert verify_run(into).faults == ()
+    assert sums_of(into) is not None
+
+
+def test_an_exact_update_after_a_quick_one_reads_what_came_since_the_sums(tmp_path):
+    x = rows_of(3000)
+    run = fitted(tmp_path / "run", counted(x[:2000]))
+    sums = sums_of(run)
+    _, quick = updated(run, tmp_path / "quick", counted(x[:2500]), how="quick")
+    result, _ = updated(quick, tmp_path / "exact", counted(x))
+    assert same_mixture(result.mixture, whole_pass(counted(x), sums, FitConfiguration(n_components=2).regularisation()).mixture)
+
+
+# ---- what is refused ---------------------------------------------------------------------------------------------------------------
+
+
+def test_rows_appended_are_refused_by_a_resume_which_names_the_update(tmp_path):
+    """D22."""
+    x = rows_of(1200)
+    fitted(tmp_path / "run", counted(x[:1000]))
+    with pytest.raises(DataChangedError, match=r"n_rows was 1000, is 1200.*streamgmm update"):
+        fitted(tmp_path / "run", counted(x))
+
+
+@pytest.mark.parametrize("how", ["exact", "quick"])
+def test_other_rows_are_refused(tmp_path, how):
+    """P19: fewer rows, another first block, another last one, other columns."""
+    x = rows_of(1200)
+    run = fitted(tmp_path / "run", counted(x[:1010]))
+    for row in (3, 1005):
+        other = x.copy()
+        other[row] += 1
+        with pytest.raises(DataChangedError, match="sha256_of_ends"):
+            updated(run, tmp_path / "more", counted(other), how=how)
+    with pytest.raises(DataChangedError, match="900 rows, fewer than the 1,010"):
+        updated(run, tmp_path / "more", counted(x[:900]), how=how)
+    renamed = replace(counted(x), feature_names=("f0", "b"))
+    with pytest.raises(DataChangedError, match="feature_names"):
+        updated(run, tmp_path / "more", renamed, how=how)
+    assert not (tmp_path / "more").exists()
+
+
+def test_without_the_look_at_the_first_rows_other_ones_would_pass(tmp_path, monkeypatch):
+    x = rows_of(1200)
+    run = fitted(tmp_path / "run", counted(x[:1010]))
+    monkeypatch.setattr("streamgmm.updating.refuse_other_rows", lambda *_: None)
+    updated(run, tmp_path / "more", counted(x + 1))
+
+
+def test_nothing_appended_is_nothing_to_do(tmp_path):
+    x = rows_of(1000)
+    run = fitted(tmp_path / "run", counted(x))
+    assert sg.update(run.folder, counted(x), tmp_path / "more") is None
+    assert not (tmp_path / "more").exists()
+
+
+def test_a_run_that_has_not_ended_is_refused(tmp_path):
+    x = rows_of(1000)
+    run = Run(tmp_path / "run")
+    asked = iter([False] * 5 + [True] * 1000)
+    Job(counted(x), FitConfiguration(n_components=2, block_rows=BLOCK), Serial(), stop_requested=lambda: next(asked)).fit_in(run)
+    with pytest.raises(ConfigError, match="not come to its end"):
+        updated(run, tmp_path / "more", counted(x))
+
+
+def test_two_at_once_are_refused(tmp_path):
+    """Exit code 7."""
+    x = rows_of(1000)
+    run = fitted(tmp_path / "run", counted(x[:900]))
+    with Run(tmp_path / "more"), pytest.raises(RunLockedError) as error:
+        updated(run, tmp_path / "more", counted(x))
+    assert error.value.code == 7
+
+
+def test_the_old_run_stays_as_it_is(tmp_path):
+    x = rows_of(1000)
+    run = fitted(tmp_path / "run", counted(x[:900]))
+    before = {path: path.read_bytes() for path in run.folder.rglob("*") if path.is_file()}
+    updated(run, tmp_path / "more", counted(x))
+    assert {path: path.read_bytes() for path in run.folder.rglob("*") if path.is_file()} == before
+    with pytest.raises(ConfigError, match="folder of its own"):
+        updated(run, tmp_path / "run", counted(x))
+
+
+# ---- the kept sums -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_full_disk_costs_the_sums_and_not_the_fit(tmp_path, monkeypatch):
+    def full(*_):
+        raise sg.errors.StorageError("full")
+
+    monkeypatch.setattr("streamgmm.job.keep_sums", full)
+    events = []
+    run = Run(tmp_path / "run")
+    Job(counted(rows_of(500)), FitConfiguration(n_components=2, block_rows=BLOCK), Serial(), observe=events.append).fit_in(run)
+    assert run.model_path.exists()
+    assert any(event.kind == "warning" and "are not kept" in event.message for event in events)
+
+
+def test_a_flipped_bit_of_the_sums_is_found(tmp_path):
+    x = rows_of(1000)
+    run = fitted(tmp_path / "run", counted(x[:900]))
+    (path,) = run.folder.glob("statistics-*.zip")
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    path.write_bytes(raw)
+    with pytest.raises(sg.errors.CheckpointError, match="may be deleted"):
+        updated(run, tmp_path / "more", counted(x))
+
+
+def test_sums_of_several_starts_are_those_of_the_winner(tmp_path):
+    x = rows_of(1500)
+    run = fitted(tmp_path / "run", counted(x[:1200]), n_init=3, tol=1e-4, init="random_rows")
+    assert len(sums_of(run).contenders) == 1
+    whole = whole_pass(counted(x[:1200]), sums_of(run), FitConfiguration(n_components=2).regularisation())
+    assert same_mixture(whole.mixture, load_model(run.model_path).mixture)
+
+
+def test_python_and_a_table_in_memory(tmp_path):
+    x = rows_of(3000)
+    estimator = sg.GaussianMixture(2, random_state=0)
+    sg.fit(as_source(x[:2500]), estimator, checkpoint=tmp_path / "run")
+    result = sg.update(tmp_path / "run", x, tmp_path / "more", how="quick")
+    assert result.state.rows == 3000
+    assert sg.load(tmp_path / "more" / "model.zarr").predict(x).shape == (3000,)
+    provenance = load_model(tmp_path / "more" / "model.zarr").provenance["update"]
+    assert provenance["rows_appended"] == 500
+    json.dumps(provenance, allow_nan=False)
