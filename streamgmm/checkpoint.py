@@ -169,9 +169,8 @@ class Run:
                 continue
             listed = "; ".join(f"{key} was {old.get(key)!r}, is {new.get(key)!r}" for key in changed[:8])
             if part == "source":
-                raise DataChangedError(
-                    f"the rows are not those that the run in {self.place} was started with: {listed}. Use a new run folder{_or_update(old, new)}"
-                )
+                remedy = f"Use a new run folder{_or_update(old, new)}"
+                raise DataChangedError(f"the rows are not those that the run in {self.place} was started with: {listed}. {remedy}")
             raise RunMismatchError(
                 f"the run in {self.place} was started with another configuration: {listed}. Use a new run folder; only"
                 f" {', '.join(may_change)} may change."

@@ -172,9 +172,11 @@ class UpdateJob(Job):
     def fit_held(self, run: Run) -> FitResult:
         """See the base class; another update's run, or one that was gone on with, stays as it is."""
         if run.exists:
-            found = run.record().get("update")
-            commit = run.latest()
-            if found != self.origin or (commit is not None and commit.state.passes > 1):
+            found, commit = run.record().get("update"), run.latest()
+            same = found == self.origin
+            if not same and isinstance(found, dict) and commit is None:  # an update that was killed, or refused, before it had anything
+                run.clear()
+            elif not same or (commit is not None and commit.state.passes > 1):
                 raise RunMismatchError(
                     f"{run.place} holds another run than this update (or was gone on with since): {_differences(found, self.origin)};"
                     " choose a new folder"
@@ -251,8 +253,8 @@ class QuickUpdateJob(UpdateJob):
         """A run of the grown table that has made no pass over it yet."""
         old, new = self.fitted.state, result.state
         contender = replace(start_state([result.mixture]).best, repairs=new.best.repairs)
-        counts = {"rows": old.rows + new.rows, "skipped": old.skipped + new.skipped, "weight": old.weight + new.weight}
-        return FitState((contender,), outcome=Outcome.PASSES_EXHAUSTED, lost=old.lost + new.lost, **counts)
+        counts = old.rows + new.rows, old.skipped + new.skipped, old.weight + new.weight
+        return FitState((contender,), 0, *counts, Outcome.PASSES_EXHAUSTED, lost=old.lost + new.lost)
 
     def said(self) -> str:
         """See the base class."""

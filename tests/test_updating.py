@@ -1,4 +1,4 @@
-"""Rows that were appended: the exact update has the bits of a whole pass, the quick one reads new rows alone, forgetting is as if never seen."""
+"""Rows that were appended: an exact update has the bits of a whole pass, a quick one reads new rows alone; forgetting undoes seeing."""
 
 import json
 from dataclasses import replace
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import streamgmm as sg
 from streamgmm.checkpoint import Run
 from streamgmm.configuration import FitConfiguration
-from streamgmm.errors import ConfigError, DataChangedError, RunLockedError, RunMismatchError
+from streamgmm.errors import ConfigError, DataChangedError, DataError, RunLockedError, RunMismatchError
 from streamgmm.executors.serial import Serial
 from streamgmm.executors.threads import Threads
 from streamgmm.fit import run_fit, start_state
@@ -24,7 +24,7 @@ from streamgmm.sources import as_source
 from streamgmm.stopping import Stopping
 from streamgmm.updating import prepared
 from streamgmm.verification import verify_run
-from tests.making import CountedRows
+from tests.making import rows_source, same_bits
 
 BLOCK = 50
 ONE_PASS = Stopping(0.0, 1)
@@ -38,12 +38,7 @@ def rows_of(n, seed=0, d=2):
 
 def counted(x, weight=None, missing="raise"):
     """The rows as a store that counts its reads, and may have weights."""
-    source = _counted(x).with_missing(missing)
-    return source if weight is None else source.with_sample_weight(_counted(weight[:, None]))
-
-
-def _counted(x):
-    return CountedRows(feature_names=tuple(f"f{j}" for j in range(x.shape[1])), units=("",) * x.shape[1], block_rows=BLOCK, x=x)
+    return rows_source(x, block_rows=BLOCK, sample_weight=weight, missing=missing)
 
 
 def fitted(folder, source, executor=None, **parameters):
@@ -70,24 +65,21 @@ def sums_of(run):
     return load_sums(run.storage, run.latest().state.passes)
 
 
-def same_mixture(a, b):
-    a, b = a.to_arrays(), b.to_arrays()
-    return a.keys() == b.keys() and all(a[name].tobytes() == b[name].tobytes() for name in a)
-
-
 # ---- exact -------------------------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
-    before=st.integers(20, 900),
-    appended=st.lists(st.integers(1, 400), min_size=1, max_size=3),
+    before=st.integers(20, 600),
+    appended=st.lists(st.integers(1, 200), min_size=1, max_size=2),
     n_threads=st.sampled_from([1, 2, 4]),
     weighted=st.booleans(),
     holes=st.booleans(),
     kind=st.sampled_from(["full", "tied", "diag", "spherical"]),
 )
-def test_an_exact_update_has_the_bits_of_one_pass_over_the_grown_table(tmp_path_factory, before, appended, n_threads, weighted, holes, kind):
+def test_an_exact_update_has_the_bits_of_one_pass_over_the_grown_table(
+    tmp_path_factory, before, appended, n_threads, weighted, holes, kind
+):
     """P21: histories of appends, of any length; the sums of each update are what the next one begins with."""
     place, x = tmp_path_factory.mktemp("runs"), rows_of(before + sum(appended))
     weight = np.random.default_rng(1).integers(0, 3, len(x)).astype(float) if weighted else None
@@ -99,15 +91,15 @@ def test_an_exact_update_has_the_bits_of_one_pass_over_the_grown_table(tmp_path_
     def table(n):
         return counted(x[:n], None if weight is None else weight[:n], "skip" if holes else "raise")
 
-    run = fitted(place / "0", table(before), covariance_type=kind, max_iter=3)
+    run = fitted(place / "0", table(before), covariance_type=kind, max_iter=2)
     n = before
     for number, more in enumerate(appended, 1):
         n, sums = n + more, sums_of(run)
         result, into = updated(run, place / f"{number}", table(n), Threads(n_threads))
         expected = whole_pass(table(n), sums, FitConfiguration(n_components=2).regularisation())
-        assert same_mixture(result.mixture, expected.mixture)
+        assert same_bits(result.mixture, expected.mixture)
         assert result.log_likelihoods == expected.log_likelihoods
-        assert same_mixture(load_model(into.model_path).mixture, expected.mixture)
+        assert same_bits(load_model(into.model_path).mixture, expected.mixture)
         assert (result.state.rows, result.state.skipped) == (expected.state.rows, expected.state.skipped)
         assert prefix_of(sums_of(into)) == (n - 1) // BLOCK
         assert verify_run(into).faults == ()
@@ -125,12 +117,12 @@ def test_only_the_last_block_and_the_appended_ones_are_read(tmp_path):
 
 def test_a_quick_update_reads_at_most_a_ninth(tmp_path):
     """A tenth of rows appended: 11 % of the bytes, the looks at the ends of the table included."""
-    x = rows_of(55_000)
-    run = fitted(tmp_path / "run", counted(x[:50_000]), max_iter=2)
+    x = rows_of(22_000)
+    run = fitted(tmp_path / "run", counted(x[:20_000]), max_iter=2)
     source = counted(x)
     updated(run, tmp_path / "more", source, how="quick")
     assert len(source.reads) <= 0.11 * source.n_blocks
-    assert sorted(set(source.reads) - set(range(1000, 1100))) == [0, 999]
+    assert sorted(set(source.reads) - set(range(400, 440))) == [0, 399]
 
 
 @pytest.mark.parametrize("schedule", ["auto", "anderson"])
@@ -139,7 +131,7 @@ def test_exact_after_accelerated_passes(tmp_path, schedule):
     run = fitted(tmp_path / "run", counted(x[:1800]), schedule=schedule, tol=0.1, n_init=2)
     sums = sums_of(run)
     result, into = updated(run, tmp_path / "more", counted(x))
-    assert same_mixture(result.mixture, whole_pass(counted(x), sums, FitConfiguration(n_components=2).regularisation()).mixture)
+    assert same_bits(result.mixture, whole_pass(counted(x), sums, FitConfiguration(n_components=2).regularisation()).mixture)
     assert verify_run(into).faults == ()
     assert into.record()["configuration"] == run.record()["configuration"]
 
@@ -164,9 +156,9 @@ def test_the_new_run_can_be_gone_on_with(tmp_path):
 @pytest.mark.parametrize("drift", [0.0, 1.0])
 def test_old_rows_and_new_ones_count_as_themselves(tmp_path, drift):
     """Both updates of a table that has grown by a tenth come near the refit: within a part of what the old model lacks."""
-    x = rows_of(22_000)
-    x[20_000:] += drift
-    run = fitted(tmp_path / "run", counted(x[:20_000]), tol=1e-9, max_iter=100)
+    x = rows_of(5_500)
+    x[5_000:] += drift
+    run = fitted(tmp_path / "run", counted(x[:5_000]), tol=1e-9, max_iter=100)
     best = fitted(tmp_path / "anew", counted(x), tol=1e-9, max_iter=100)
 
     def gap(mixture):
@@ -178,19 +170,21 @@ def test_old_rows_and_new_ones_count_as_themselves(tmp_path, drift):
         assert gap(result.mixture) < 0.25 * old
 
 
-def test_appended_rows_of_weight_nothing_change_nothing(tmp_path):
-    x, weight = rows_of(1100), np.ones(1100)
-    weight[1000:] = 0
-    run = fitted(tmp_path / "run", counted(x[:1000], weight[:1000]))
-    result, _ = updated(run, tmp_path / "more", counted(x, weight), how="quick") if False else (None, None)
-    assert result is None
+def test_appended_rows_that_take_no_part_are_refused(tmp_path):
+    """An exact update takes them; a quick one would say that it has learned something."""
+    x, weight = rows_of(600), np.ones(600)
+    run = fitted(tmp_path / "run", counted(x[:500], weight[:500]), max_iter=2)
+    weight[500:] = 0
+    with pytest.raises(DataError, match="no row takes part"):
+        updated(run, tmp_path / "more", counted(x, weight), how="quick")
+    assert updated(run, tmp_path / "more", counted(x, weight))[0].state.weight == 500
 
 
 def test_the_same_bits_for_any_number_of_threads(tmp_path):
     x = rows_of(3000)
     run = fitted(tmp_path / "run", counted(x[:2010]))
     found = [updated(run, tmp_path / f"{n}", counted(x), Threads(n), "quick")[0].mixture for n in (1, 2, 4)]
-    assert all(same_mixture(found[0], other) for other in found[1:])
+    assert all(same_bits(found[0], other) for other in found[1:])
 
 
 @pytest.mark.parametrize("schedule", ["stepwise", "incremental"])
@@ -213,7 +207,7 @@ def test_an_exact_update_after_a_quick_one_reads_what_came_since_the_sums(tmp_pa
     sums = sums_of(run)
     _, quick = updated(run, tmp_path / "quick", counted(x[:2500]), how="quick")
     result, _ = updated(quick, tmp_path / "exact", counted(x))
-    assert same_mixture(result.mixture, whole_pass(counted(x), sums, FitConfiguration(n_components=2).regularisation()).mixture)
+    assert same_bits(result.mixture, whole_pass(counted(x), sums, FitConfiguration(n_components=2).regularisation()).mixture)
 
 
 # ---- what is refused ---------------------------------------------------------------------------------------------------------------
@@ -318,7 +312,7 @@ def test_sums_of_several_starts_are_those_of_the_winner(tmp_path):
     run = fitted(tmp_path / "run", counted(x[:1200]), n_init=3, tol=1e-4, init="random_rows")
     assert len(sums_of(run).contenders) == 1
     whole = whole_pass(counted(x[:1200]), sums_of(run), FitConfiguration(n_components=2).regularisation())
-    assert same_mixture(whole.mixture, load_model(run.model_path).mixture)
+    assert same_bits(whole.mixture, load_model(run.model_path).mixture)
 
 
 def test_python_and_a_table_in_memory(tmp_path):
