@@ -12,7 +12,7 @@ other library. To read the package, follow a block of rows from the file to the 
     storage/  commit_file  checkpoint             where a run's files are, one commit as bytes, the run
     model_file  verification                      the file of a model; whether a run is whole
     job  ladder                                   one fit from a source to a result; many in the same reads, compared
-    kept_sums  updating                           what a run keeps for rows that are appended, and the run of the grown table
+    kept_sums  updating  forgetting               what a run keeps, the run of a grown table, the model of a cut one
     estimator  commands/  cli                     their faces
     online_step  partial_step  live               a mixture that goes on with rows that arrive, and the alarm when they change
 """
@@ -26,6 +26,7 @@ __all__ = [
     "errors",
     "executors",
     "fit",
+    "forget",
     "load",
     "open_source",
     "select",
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from streamgmm.estimator import GaussianMixture as GaussianMixture
     from streamgmm.estimator import fit as fit
     from streamgmm.estimator import load as load
+    from streamgmm.forgetting import forget as forget
     from streamgmm.ladder import select as select
     from streamgmm.live import LiveMixture as LiveMixture
     from streamgmm.mixture import Mixture as Mixture
@@ -58,6 +60,7 @@ _HOMES = {
     "Mixture": ("streamgmm.mixture", "Mixture"),
     "as_source": ("streamgmm.sources", "as_source"),
     "fit": ("streamgmm.estimator", "fit"),
+    "forget": ("streamgmm.forgetting", "forget"),
     "load": ("streamgmm.estimator", "load"),
     "open_source": ("streamgmm.sources", "open_source"),
     "select": ("streamgmm.ladder", "select"),

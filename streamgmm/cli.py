@@ -295,6 +295,35 @@ def update(context: click.Context, /, **options: Any) -> None:
 
 
 @cli.command()
+@click.argument("run")
+@click.argument("store")
+@click.option("--blocks", required=True, metavar="A:B", help="Blocks A to B-1, of --block-rows rows each as the run was fitted with.")
+@click.option("--out", required=True, metavar="MODEL", help="The model to write.")
+@place_options
+@click.option("--overwrite", is_flag=True, help="Replace the model if it is there.")
+@output_options
+@click.pass_context
+def forget(context: click.Context, /, **options: Any) -> None:
+    """Write the model of a run's store without some of its blocks. Of the store only their neighbours are read.
+
+    The sums that the run has kept of the other blocks are used as they are; one EM step gives the model. Run and store stay as they are.
+
+    \b
+    Example:
+      streamgmm forget run gaia.zarr --blocks 0:16 --out without.zarr
+    """
+    options["blocks"] = _range_of(options["blocks"])
+    _run(context, options)
+
+
+def _range_of(text: str) -> tuple[int, int]:
+    first, sign, last = text.partition(":")
+    if not (sign and first.isdecimal() and last.isdecimal()):
+        raise click.BadParameter(f"{text!r} is not of the form A:B with two whole numbers", param_hint="--blocks")
+    return int(first), int(last)
+
+
+@cli.command()
 @click.argument("path", metavar="RUN|MODEL|STORE")
 @click.option("--correlations", is_flag=True, help="Print the correlations of every component.")
 @output_options

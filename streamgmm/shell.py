@@ -34,7 +34,7 @@ from streamgmm.wording import one_line, redacted_words, strict_values
 Options = dict[str, Any]
 
 CONFIGURED = ("fit", "plan")
-WATCHED = ("fit", "resume", "select", "update", "ingest", "predict", "score", "quickstart")
+WATCHED = ("fit", "resume", "select", "update", "forget", "ingest", "predict", "score", "quickstart")
 STOPPABLE = ("fit", "resume", "select", "update", "quickstart")
 PLACES = tuple(field.name for field in fields(Where))
 STOPPED = ("deadline", "interrupted")

@@ -92,6 +92,22 @@ def _show_update(result: Facts, console: Console) -> None:
         _components(result, console)
 
 
+def _show_forget(result: Facts, console: Console) -> None:
+    first, last = result["forgotten"]
+    _pairs(
+        console,
+        [
+            ("run", result["run"]),
+            ("forgotten", f"blocks {first} to {last - 1}; {result['blocks_read']:,} others were read"),
+            ("log-likelihood", _likelihood(result["log_likelihood"])),
+            ("rows", _rows(result)),
+            ("model", result["model"]),
+            ("hash", result["hash"]),
+        ],
+    )
+    _components(result, console)
+
+
 def _likelihood(value: float | None) -> str | None:
     return None if value is None else f"{value:.10g} per row"
 
@@ -358,6 +374,7 @@ def _show_settings(result: Facts, console: Console) -> None:
 SHOWN: dict[str, Callable[[Facts, Console], None]] = {
     "doctor": _show_doctor,
     "fit": _show_fit,
+    "forget": _show_forget,
     "ingest": _show_ingest,
     "manifest": _show_manifest,
     "inspect": _show_inspect,

@@ -49,6 +49,7 @@ TOGETHER = {
     "ladder": "job",
     "ladder_configuration": "job",
     "updating": "job",
+    "forgetting": "job",
     "kept_sums": "commit_file",
     "ladder_picture": "picture",
 }

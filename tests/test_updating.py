@@ -15,6 +15,7 @@ from streamgmm.errors import ConfigError, DataChangedError, DataError, RunLocked
 from streamgmm.executors.serial import Serial
 from streamgmm.executors.threads import Threads
 from streamgmm.fit import run_fit, start_state
+from streamgmm.forgetting import model_without
 from streamgmm.job import Job
 from streamgmm.kept_sums import load_sums, prefix_of
 from streamgmm.model_file import load_model
@@ -25,6 +26,7 @@ from streamgmm.stopping import Stopping
 from streamgmm.updating import prepared
 from streamgmm.verification import verify_run
 from tests.making import rows_source, same_bits
+from tests.running import Shell, survey_rows, write_store
 
 BLOCK = 50
 ONE_PASS = Stopping(0.0, 1)
@@ -325,3 +327,87 @@ def test_python_and_a_table_in_memory(tmp_path):
     provenance = load_model(tmp_path / "more" / "model.zarr").provenance["update"]
     assert provenance["rows_appended"] == 500
     json.dumps(provenance, allow_nan=False)
+
+
+# ---- forgetting --------------------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=8, deadline=None)
+@given(data=st.data(), weighted=st.booleans(), schedule=st.sampled_from(["full_batch", "incremental"]))
+def test_forgetting_is_the_step_over_the_table_without_the_blocks(tmp_path_factory, data, weighted, schedule):
+    """Up to rounding: of spans that are cut, the other blocks are read; of groups (one block each here) none is cut."""
+    place, n = tmp_path_factory.mktemp("runs"), data.draw(st.integers(120, 800))
+    x, weight = rows_of(n), np.random.default_rng(1).integers(1, 3, n).astype(float) if weighted else None
+    n_blocks = -(-n // BLOCK)
+    first = data.draw(st.integers(0, n_blocks - 1))
+    last = data.draw(st.integers(first + 1, n_blocks - (first == 0)))
+    run = fitted(place / "run", counted(x, weight), schedule=schedule, max_iter=2)
+    source = counted(x, weight)
+    plan, model = model_without(run, source, Serial(), first, last)
+    assert sorted(source.reads) == sorted([0, n_blocks - 1, *plan.to_read])
+    kept = np.ones(n, bool)
+    kept[first * BLOCK : last * BLOCK] = False
+    assert model.provenance["rows"] == kept.sum()
+    if schedule == "incremental":
+        assert plan.to_read == ()
+        state = run.latest().state.best
+        groups = [g for g in range(n_blocks) if not first <= g < last]
+        np.testing.assert_allclose(model.provenance["weight"], state.memory["weight"][groups].sum())
+        return
+    alone = counted(x[kept], None if weight is None else weight[kept])
+    expected = whole_pass(alone, sums_of(run), FitConfiguration(n_components=2).regularisation()).mixture
+    for name, value in expected.to_arrays().items():
+        np.testing.assert_allclose(model.mixture.to_arrays()[name], value, rtol=1e-9, atol=1e-9)
+
+
+def test_forgetting_cut_groups_of_a_converged_incremental_fit(tmp_path):
+    """Blocks of a cut group are looked at with the result: near the refit, as near as one step comes."""
+    x = rows_of(6400 + 50)
+    run = fitted(tmp_path / "run", counted(x), schedule="incremental", tol=1e-9, max_iter=30)
+    plan, model = model_without(run, counted(x), Threads(2), 1, 3)
+    assert plan.to_read == (0,)
+    best = fitted(tmp_path / "anew", counted(np.delete(x, np.s_[50:150], axis=0)), tol=1e-9, max_iter=100)
+    gap = load_model(best.model_path).mixture.score_samples(x) - model.mixture.score_samples(x)
+    assert abs(gap.sum()) < 0.05
+
+
+def test_what_cannot_be_forgotten(tmp_path):
+    x = rows_of(500)
+    run = fitted(tmp_path / "run", counted(x))
+    for first, last in ((0, 10), (3, 3), (8, 12), (-1, 2)):
+        with pytest.raises(ConfigError, match="no part of the table's blocks 0:10"):
+            model_without(run, counted(x), Serial(), first, last)
+    run = fitted(tmp_path / "stepwise", counted(x), schedule="stepwise")
+    with pytest.raises(ConfigError, match="keeps no sums to forget"):
+        sg.forget(tmp_path / "stepwise", counted(x), (0, 2), tmp_path / "out.zarr")
+
+
+# ---- the commands ------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_nightly_job(tmp_path, capsys):
+    """Two appends to a store on disk; every verb takes the new runs."""
+    shell, columns = Shell(capsys), survey_rows(4000, nulls=20)
+
+    def store(n):
+        return write_store(tmp_path / f"stars-{n}.zarr", {name: values[:n] for name, values in columns.items()})
+
+    assert shell("fit", store(3000), "--run", tmp_path / "0", "-k", 3, "--block-rows", 256, "--missing", "skip")[0] == 0
+    planned = shell.json("update", tmp_path / "0", store(3500), "--into", tmp_path / "1", "--dry-run")
+    assert (planned["rows_appended"], planned["blocks"]) == (500, [11, 14])
+    assert not (tmp_path / "1").exists()
+    made = shell.json("update", tmp_path / "0", tmp_path / "stars-3500.zarr", "--into", tmp_path / "1")
+    assert made["said"].startswith("one exact EM step over all 3,500 rows")
+    code, out, err = shell("update", tmp_path / "1", store(4000), "--into", tmp_path / "2", "--how", "quick")
+    assert (code, "500 rows looked at once" in out, "blocks 13 to 15" in err) == (0, True, True)
+    assert "nothing to do" in shell("update", tmp_path / "2", tmp_path / "stars-4000.zarr", "--into", tmp_path / "3")[1]
+    for run in (tmp_path / "1", tmp_path / "2"):
+        assert shell.json("verify", run)["ok"]
+        assert shell("inspect", run)[0] == 0
+        assert shell("score", run, tmp_path / "stars-4000.zarr")[0] == 0
+    assert shell("resume", tmp_path / "2")[0] == 0
+    out = tmp_path / "without.zarr"
+    assert shell.json("forget", tmp_path / "1", tmp_path / "stars-4000.zarr", "--blocks", "0:4", "--out", out)["blocks_read"] <= 8
+    assert shell("predict", out, tmp_path / "stars-4000.zarr", "--out", "kind")[0] == 0
+    assert shell("forget", tmp_path / "1", tmp_path / "stars-4000.zarr", "--blocks", "4", "--out", out)[0] == 2
+    assert shell("update", tmp_path / "0", tmp_path / "stars-4000.zarr", "--into", tmp_path / "1")[0] == 5

@@ -7,6 +7,7 @@ __all__ = [
     "Where",
     "doctor",
     "fit",
+    "forget",
     "ingest",
     "inspect",
     "manifest",
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from streamgmm.commands.planning import plan as plan
     from streamgmm.commands.selecting import select as select
     from streamgmm.commands.studying import study as study
+    from streamgmm.commands.updating import forget as forget
     from streamgmm.commands.updating import update as update
     from streamgmm.commands.verifying import verify as verify
     from streamgmm.commands.where import Where as Where
@@ -47,6 +49,7 @@ _HOMES = {
     "Where": "where",
     "doctor": "checking",
     "fit": "fitting",
+    "forget": "updating",
     "ingest": "making",
     "inspect": "looking",
     "manifest": "making",
