@@ -12,6 +12,7 @@ other library. To read the package, follow a block of rows from the file to the 
     storage/  commit_file  checkpoint             where a run's files are, one commit as bytes, the run
     model_file  verification                      the file of a model; whether a run is whole
     job  ladder                                   one fit from a source to a result; many in the same reads, compared
+    kept_sums  updating  forgetting               what a run keeps, the run of a grown table, the model of a cut one
     estimator  commands/  cli                     their faces
     online_step  partial_step  live               a mixture that goes on with rows that arrive, and the alarm when they change
 """
@@ -25,9 +26,11 @@ __all__ = [
     "errors",
     "executors",
     "fit",
+    "forget",
     "load",
     "open_source",
     "select",
+    "update",
 ]
 
 import importlib
@@ -41,11 +44,13 @@ if TYPE_CHECKING:
     from streamgmm.estimator import GaussianMixture as GaussianMixture
     from streamgmm.estimator import fit as fit
     from streamgmm.estimator import load as load
+    from streamgmm.forgetting import forget as forget
     from streamgmm.ladder import select as select
     from streamgmm.live import LiveMixture as LiveMixture
     from streamgmm.mixture import Mixture as Mixture
     from streamgmm.sources import as_source as as_source
     from streamgmm.sources import open_source as open_source
+    from streamgmm.updating import update as update
 
     __version__: str
 
@@ -55,9 +60,11 @@ _HOMES = {
     "Mixture": ("streamgmm.mixture", "Mixture"),
     "as_source": ("streamgmm.sources", "as_source"),
     "fit": ("streamgmm.estimator", "fit"),
+    "forget": ("streamgmm.forgetting", "forget"),
     "load": ("streamgmm.estimator", "load"),
     "open_source": ("streamgmm.sources", "open_source"),
     "select": ("streamgmm.ladder", "select"),
+    "update": ("streamgmm.updating", "update"),
 }
 
 

@@ -34,6 +34,7 @@ from streamgmm.errors import (
 )
 from streamgmm.events import Event, ignore
 from streamgmm.kept_sample import SAMPLE
+from streamgmm.kept_sums import drop_sums
 from streamgmm.open_storage import open_storage
 from streamgmm.pending_folder import storage_errors
 from streamgmm.state import FitState
@@ -99,6 +100,7 @@ class Run:
             self.storage.remove(f"{FOLDER}/{name}")
         with storage_errors(self.folder, "clear"), self.model_folder() as model:
             shutil.rmtree(model, ignore_errors=not model.exists())
+        drop_sums(self.storage)
         for name in (*filter(CHANGES.fullmatch, self.storage.names("")), "events.jsonl", "events.older.jsonl", SAMPLE, RECORD):
             self.storage.remove(name)
         self._last = self._top = None
@@ -169,9 +171,8 @@ class Run:
                 continue
             listed = "; ".join(f"{key} was {old.get(key)!r}, is {new.get(key)!r}" for key in changed[:8])
             if part == "source":
-                raise DataChangedError(
-                    f"the rows are not those that the run in {self.place} was started with: {listed}. Use a new run folder."
-                )
+                remedy = f"Use a new run folder{_or_update(old, new)}"
+                raise DataChangedError(f"the rows are not those that the run in {self.place} was started with: {listed}. {remedy}")
             raise RunMismatchError(
                 f"the run in {self.place} was started with another configuration: {listed}. Use a new run folder; only"
                 f" {', '.join(may_change)} may change."
@@ -377,6 +378,12 @@ def _contents(folder: Path) -> dict[Path, bytes]:
 
 def _name(number: int) -> str:
     return f"{FOLDER}/{number:06d}.zip"
+
+
+def _or_update(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    before, now = old.get("n_rows"), new.get("n_rows")
+    grown = type(before) is int and type(now) is int and before < now
+    return ", or, where rows were appended, streamgmm update: it reads only those." if grown else "."
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -274,6 +274,60 @@ def select(context: click.Context, /, **options: Any) -> None:
 
 
 @cli.command()
+@click.argument("run")
+@click.argument("store")
+@click.option("--into", required=True, metavar="FOLDER", help="The new run; the old one stays as it is.")
+@click.option("--how", metavar="exact|quick", help="One EM step over all rows, or one look at the appended ones.  [default: exact]")
+@click.option("--read-all", is_flag=True, help="Exact, without sums that the run has kept: the whole store is read once.")
+@click.option("--dry-run", is_flag=True, help="Say what would be read, and end.")
+@place_options
+@output_options
+@click.pass_context
+def update(context: click.Context, /, **options: Any) -> None:
+    """Bring a model up to date with rows that were appended to its store. Only those are read.
+
+    exact: the sums that the run has kept and those of the new blocks give one EM step over all rows, the same bits as a whole pass.
+    quick: the new rows are added, batch by batch, to what the model says of the others; for runs that kept no sums, too. The result is
+    a run of its own: predict, score and inspect take it, update goes on from it, and streamgmm resume fits it to the whole store.
+
+    \b
+    Examples:
+      streamgmm update run gaia.zarr --into run-2
+      streamgmm update run-2 gaia.zarr --into run-3 --how quick
+    """
+    _run(context, {name: value for name, value in options.items() if value is not None})
+
+
+@cli.command()
+@click.argument("run")
+@click.argument("store")
+@click.option("--blocks", required=True, metavar="A:B", help="Blocks A to B-1, of --block-rows rows each as the run was fitted with.")
+@click.option("--out", required=True, metavar="MODEL", help="The model to write.")
+@place_options
+@click.option("--overwrite", is_flag=True, help="Replace the model if it is there.")
+@output_options
+@click.pass_context
+def forget(context: click.Context, /, **options: Any) -> None:
+    """Write the model of a run's store without some of its blocks. Of the store only their neighbours are read.
+
+    The sums that the run has kept of the other blocks are used as they are; one EM step gives the model. Run and store stay as they are.
+
+    \b
+    Example:
+      streamgmm forget run gaia.zarr --blocks 0:16 --out without.zarr
+    """
+    options["blocks"] = _range_of(options["blocks"])
+    _run(context, options)
+
+
+def _range_of(text: str) -> tuple[int, int]:
+    first, sign, last = text.partition(":")
+    if not (sign and first.isdecimal() and last.isdecimal()):
+        raise click.BadParameter(f"{text!r} is not of the form A:B with two whole numbers", param_hint="--blocks")
+    return int(first), int(last)
+
+
+@cli.command()
 @click.argument("path", metavar="RUN|MODEL|STORE")
 @click.option("--correlations", is_flag=True, help="Print the correlations of every component.")
 @output_options

@@ -20,7 +20,7 @@ from streamgmm.cautions import cautions
 from streamgmm.checkpoint import RECORD, Run
 from streamgmm.components._gaussian import AbstractGaussian
 from streamgmm.configuration import MAY_CHANGE, FitConfiguration
-from streamgmm.errors import EXIT_STOPPED, CheckpointError, ConfigError, RunMismatchError
+from streamgmm.errors import EXIT_STOPPED, CheckpointError, ConfigError, NumericalError, RunMismatchError, StorageError
 from streamgmm.events import Event, ignore
 from streamgmm.executors.base import AbstractExecutor, never
 from streamgmm.executors.threads import available_cores
@@ -30,6 +30,7 @@ from streamgmm.initialisers._sample import SAMPLE_ROWS, Sample, draw_sample
 from streamgmm.initialisers.base import AbstractInitialiser
 from streamgmm.initialisers.kmeans_parallel import KMeansParallel
 from streamgmm.kept_sample import kept_sample
+from streamgmm.kept_sums import LastSums, keep_sums
 from streamgmm.memory import refuse_large_blocks
 from streamgmm.mixture import Mixture
 from streamgmm.model_file import SavedModel, load_model, save_model
@@ -47,6 +48,7 @@ from streamgmm.state import Contender, FitState, Outcome
 from streamgmm.storage.base import AbstractStorage
 from streamgmm.surroundings import noting, other_profile, own_profile, threads_wanted
 
+DONE = (Outcome.CONVERGED, Outcome.PASSES_EXHAUSTED)
 RESUMES = ("never", "auto", "must")
 Given = Callable[[Mixture], Mixture]
 
@@ -133,7 +135,7 @@ class Job:
             state = self.first_state()  # what it refuses leaves no run behind
             run.start(self.record())
         result = self._loop(state, run) if state.outcome is None else result_of(self.schedule, state, state.outcome)
-        if result.outcome in (Outcome.CONVERGED, Outcome.PASSES_EXHAUSTED):
+        if result.outcome in DONE:
             self.finish(run, result)
         return result
 
@@ -271,9 +273,29 @@ class Job:
         return state
 
     def _loop(self, state: FitState, run: Run | None) -> FitResult:
-        saver = None if run is None else Saver(run, self.configuration.checkpoint_every, self.observe, self.clock)
-        caller = Caller(self.observe, self.stop_requested, None if saver is None else saver.due, self.clock)
-        return run_fit(self.problem(), state, self.executor, caller, saver)
+        if run is None:
+            return run_fit(self.problem(), state, self.executor, Caller(self.observe, self.stop_requested, clock=self.clock))
+        saver = Saver(run, self.configuration.checkpoint_every, self.observe, self.clock)
+        sums = LastSums() if self.source.n_rows is not None else None
+        caller = Caller(self.observe, self.stop_requested, saver.due, self.clock, sums)
+
+        def save(state: FitState) -> None:
+            if sums is not None and state.progress is None:
+                self._keep(run, sums, state)
+            saver(state)
+
+        return run_fit(self.problem(), state, self.executor, caller, save)
+
+    def _keep(self, run: Run, sums: LastSums, state: FitState) -> None:
+        """Before the commit that ends a fit, so that a run that is complete has them; without them it can only be updated in other ways."""
+        found = sums.of(state) if state.outcome in DONE else None
+        if found is not None:
+            try:
+                keep_sums(run.storage, state.passes, found)
+            except (StorageError, NumericalError) as error:
+                self.observe(Event("warning", f"the sums of the last pass are not kept, an exact update will need them: {error}"))
+        if not state.step:
+            sums.settle(state)
 
     def problem(self) -> FitProblem:
         """What the loop is given."""

@@ -6,7 +6,7 @@ span is an error: then nobody knows which of the two is right.
 
 __all__ = ["Ledger"]
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -32,16 +32,22 @@ class Ledger:
     ) -> None:
         self.stamp, self._n_blocks, self._number, self._misfit = stamp, n_blocks, number, misfit
         self._refused = ""
-        self._tree: TreeReducer[Partial] = TreeReducer(merge_partials, done)
+        self._edge: tuple[tuple[Span, Partial], ...] = ()
+        self._tree: TreeReducer[Partial] = TreeReducer(merge_partials, self._without_edge(done))
         self._digests: dict[Span, int] = {}
         self._counted = np.zeros(n_blocks or 0, bool)
         self._sound = True
-        for span, _ in self._tree.held:
+        for span, _ in self.held:
             self._counted[self._blocks(span)] = True
 
     @property
     def held(self) -> tuple[tuple[Span, Partial], ...]:
         """All that was accepted, merged as far as it goes."""
+        return self._tree.held + self._edge
+
+    @property
+    def lasting(self) -> tuple[tuple[Span, Partial], ...]:
+        """The same without the span that ends with the table: rows that are appended change that one, and none of these."""
         return self._tree.held
 
     @property
@@ -76,8 +82,17 @@ class Ledger:
         self._counted[self._blocks(span)] = True
         self._sound = self._sound and not partial.fault()
         self._digests[span] = partial.digest()
-        self._tree.add(span, partial)
+        for one in self._without_edge([(span, partial)]):
+            self._tree.add(*one)
         return ""
+
+    def _without_edge(self, found: Iterable[tuple[Span, Partial]]) -> Iterator[tuple[Span, Partial]]:
+        """All but what ends with the table, which is kept apart."""
+        for span, partial in found:
+            if self._blocks(span).stop == self._n_blocks:
+                self._edge = ((span, partial),)
+            else:
+                yield span, partial
 
     def _compare(self, span: Span, partial: Partial) -> None:
         if self._digests.get(span, partial.digest()) != partial.digest():
@@ -93,7 +108,10 @@ class Ledger:
             raise NumericalError(
                 f"{self._counted.sum()} of {len(self._counted)} blocks were delivered; block {self._number(missing)} was not{self._refused}"
             )
-        return self._tree.result()
+        tree: TreeReducer[Partial] = TreeReducer(merge_partials, self._tree.held)
+        for one in self._edge:
+            tree.add(*one)
+        return tree.result()
 
     def _blocks(self, span: Span) -> slice:
         return slice(0, 0) if self._n_blocks is None else slice(span.first, span.last(self._n_blocks))

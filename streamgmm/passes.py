@@ -3,7 +3,7 @@
 What is fitted to what (`FitProblem`), what the loop asks of its caller (`Caller`), and a generator that gives the sum over all blocks.
 """
 
-__all__ = ["BlockStatistics", "Caller", "FitProblem", "Observer", "Stop", "changed_rows", "check_saved_part", "one_pass"]
+__all__ = ["BlockStatistics", "Caller", "FitProblem", "Observer", "Stop", "changed_rows", "check_saved_part", "one_pass", "stamp_of"]
 
 import hashlib
 import time
@@ -78,13 +78,15 @@ class Caller:
     """What the loop asks its caller, between any two blocks.
 
     observe: told what happens. stop_requested: whether to stop. snapshot_due: whether to yield what is done of the pass; None where
-    nobody keeps states: then a deadline, too, waits for the end of the pass. clock: seconds since any moment.
+    nobody keeps states: then a deadline, too, waits for the end of the pass. clock: seconds since any moment. on_sums: given the state
+    before every pass over the whole table, and what its spans have given, but for the last one.
     """
 
     observe: Observer = ignore
     stop_requested: Callable[[], bool] = never
     snapshot_due: Callable[[], bool] | None = None
     clock: Callable[[], float] = time.monotonic
+    on_sums: Callable[[FitState, tuple[tuple[Span, Partial], ...]], None] | None = None
 
 
 class Stop(Exception):
@@ -118,6 +120,8 @@ def one_pass(
         missing = ledger.missing
     total = ledger.total()
     problem.source.refuse_changes()
+    if caller.on_sums is not None and problem.source.whole is problem.source:
+        caller.on_sums(state, ledger.lasting)
     return total
 
 
@@ -158,6 +162,11 @@ def _say_retries(problem: FitProblem, observe: Observer, said: int) -> int:
     for block, attempt, reason in retries[said:]:
         observe(Event("retry", f"block {block}: try {attempt} failed, {reason}", {"block": block, "try": attempt, "reason": reason}))
     return len(retries)
+
+
+def stamp_of(problem: FitProblem, state: FitState) -> str:
+    """What partials of the pass after this state carry."""
+    return _block_statistics(problem, state)[0].stamp
 
 
 def _block_statistics(problem: FitProblem, state: FitState) -> tuple[BlockStatistics, PartialCheck]:

@@ -34,8 +34,8 @@ from streamgmm.wording import one_line, redacted_words, strict_values
 Options = dict[str, Any]
 
 CONFIGURED = ("fit", "plan")
-WATCHED = ("fit", "resume", "select", "ingest", "predict", "score", "quickstart")
-STOPPABLE = ("fit", "resume", "select", "quickstart")
+WATCHED = ("fit", "resume", "select", "update", "forget", "ingest", "predict", "score", "quickstart")
+STOPPABLE = ("fit", "resume", "select", "update", "quickstart")
 PLACES = tuple(field.name for field in fields(Where))
 STOPPED = ("deadline", "interrupted")
 WIDTH_OF_FILES = 160  # of tables that no terminal shows

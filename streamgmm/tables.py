@@ -71,6 +71,43 @@ def _show_fit(result: Facts, console: Console) -> None:
     _components(result, console)
 
 
+def _show_update(result: Facts, console: Console) -> None:
+    read = f"{human_bytes(result['bytes_read'])} of {human_bytes(result['bytes_in_all'])}"
+    appended = f"{result['rows_appended']:,} to {result['rows_before']:,}"
+    made = result.get("outcome") is not None
+    state = "nothing to do" if result["nothing_to_do"] else result["message"] if made and result["hash"] is None else result["said"]
+    _pairs(
+        console,
+        [
+            ("updated", result["updated"]),
+            ("rows appended", appended),
+            ("reads", None if result["nothing_to_do"] else read),
+            ("result", state),
+            ("run", result.get("run")),
+            ("model", result.get("model")),
+            ("hash", result.get("hash")),
+        ],
+    )
+    if made:
+        _components(result, console)
+
+
+def _show_forget(result: Facts, console: Console) -> None:
+    first, last = result["forgotten"]
+    _pairs(
+        console,
+        [
+            ("run", result["run"]),
+            ("forgotten", f"blocks {first} to {last - 1}; {result['blocks_read']:,} others were read"),
+            ("log-likelihood", _likelihood(result["log_likelihood"])),
+            ("rows", _rows(result)),
+            ("model", result["model"]),
+            ("hash", result["hash"]),
+        ],
+    )
+    _components(result, console)
+
+
 def _likelihood(value: float | None) -> str | None:
     return None if value is None else f"{value:.10g} per row"
 
@@ -338,6 +375,7 @@ def _show_settings(result: Facts, console: Console) -> None:
 SHOWN: dict[str, Callable[[Facts, Console], None]] = {
     "doctor": _show_doctor,
     "fit": _show_fit,
+    "forget": _show_forget,
     "ingest": _show_ingest,
     "manifest": _show_manifest,
     "inspect": _show_inspect,
@@ -348,5 +386,6 @@ SHOWN: dict[str, Callable[[Facts, Console], None]] = {
     "score": _show_score,
     "select": _show_select,
     "settings": _show_settings,
+    "update": _show_update,
     "verify": _show_verify,
 }

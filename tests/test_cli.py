@@ -23,8 +23,11 @@ from streamgmm.configuration import FitConfiguration
 from streamgmm.model_file import model_hash
 from tests.running import PROGRAM, UNITS, Shell, environment, spawn, survey_rows, wait_for_commit, wait_for_passes, write_store
 
-VERBS = ("ingest", "manifest", "plan", "fit", "resume", "select", "inspect", "verify", "predict", "score", "sample", "doctor", "quickstart")
-LATER = ("update", "report", "accumulate", "maximise")
+VERBS = (
+    *("ingest", "manifest", "plan", "fit", "resume", "select", "update", "forget", "inspect", "verify", "predict", "score", "sample"),
+    *("doctor", "quickstart"),
+)
+LATER = ("report", "accumulate", "maximise")
 HEAVY = ("dask", "distributed", "numba", "zarr", "pandas", "sklearn", "numpy", "rich", "pydantic")
 FIT = ("-k", 3, "--init", "random", "--tol", "1e-6", "--missing", "skip", "--block-rows", 512, "--executor", "serial")
 SLOW_FIT = (

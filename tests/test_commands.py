@@ -91,7 +91,8 @@ def test_fit_finds_the_three_kinds_and_says_where_things_lie(finished):
 
 def test_a_run_holds_its_record_commits_events_and_model(finished):
     _, run, facts = finished
-    assert {path.name for path in run.iterdir()} == {"run.json", "commits", "events.jsonl", "model.zarr", "lock"}
+    sums = f"statistics-{facts['passes']:06d}.zip"
+    assert {path.name for path in run.iterdir()} == {"run.json", "commits", "events.jsonl", "model.zarr", "lock", sums}
     kinds = [json.loads(line)["kind"] for line in (run / "events.jsonl").read_text().splitlines()]
     assert kinds.count("pass") == facts["passes"]
     assert 1 <= kinds.count("commit") <= facts["passes"]

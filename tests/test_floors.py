@@ -32,6 +32,7 @@ FLOORS = {
     "sample_em": 4,
     "over_fit": 5,
     **dict.fromkeys(("ladder_scores", "ladder_starts", "partial_check"), 5),
+    "kept_sums": 5,
     "ladder_table": 6,
     **dict.fromkeys(("ladder", "ladder_configuration", "ladder_picture", "picture"), 7),
     **dict.fromkeys(("analysis", "report", "verification", "partial_step", "live_state"), 7),
@@ -50,6 +51,9 @@ TOGETHER = {
     "kept_sample": "checkpoint",
     "ladder": "job",
     "ladder_configuration": "job",
+    "updating": "job",
+    "forgetting": "job",
+    "kept_sums": "commit_file",
     "ladder_picture": "picture",
 }
 

@@ -7,6 +7,7 @@ __all__ = [
     "Where",
     "doctor",
     "fit",
+    "forget",
     "ingest",
     "inspect",
     "manifest",
@@ -18,6 +19,7 @@ __all__ = [
     "score",
     "select",
     "study",
+    "update",
     "verify",
 ]
 
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from streamgmm.commands.planning import plan as plan
     from streamgmm.commands.selecting import select as select
     from streamgmm.commands.studying import study as study
+    from streamgmm.commands.updating import forget as forget
+    from streamgmm.commands.updating import update as update
     from streamgmm.commands.verifying import verify as verify
     from streamgmm.commands.where import Where as Where
 
@@ -45,6 +49,7 @@ _HOMES = {
     "Where": "where",
     "doctor": "checking",
     "fit": "fitting",
+    "forget": "updating",
     "ingest": "making",
     "inspect": "looking",
     "manifest": "making",
@@ -56,6 +61,7 @@ _HOMES = {
     "score": "applying",
     "select": "selecting",
     "study": "studying",
+    "update": "updating",
     "verify": "verifying",
 }
 

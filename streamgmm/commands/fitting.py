@@ -1,6 +1,6 @@
 """Fits in a run folder: start, go on, start anew. Floor 8."""
 
-__all__ = ["address_of", "fit", "resume"]
+__all__ = ["address_of", "fit", "location_of", "resume"]
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -68,7 +68,7 @@ def resume(
     opened = run_of(run)
     record = opened.record()
     configuration = _changed(opened, record, changes)
-    location = _location(opened, record, store)
+    location = location_of(opened, record, store)
     folder = checked_run_folder(run, location["store"])
     source = open_table(location["store"], location["features"], location["weight"], configuration.missing, configuration.block_rows)
     if changes:
@@ -126,7 +126,8 @@ def _changed(run: Run, record: Mapping[str, Any], changes: Mapping[str, Any]) ->
     return FitConfiguration.checked({**saved, **changes})
 
 
-def _location(run: Run, record: Mapping[str, Any], store: AnyPath | None) -> dict[str, Any]:
+def location_of(run: Run, record: Mapping[str, Any], store: AnyPath | None) -> dict[str, Any]:
+    """Where the rows of a run lie, and which columns; store: where they lie now. Raises ConfigError, CheckpointError."""
     found = record.get("location")
     found = found if isinstance(found, dict) else {}
     address = str(store) if store is not None else found.get("store")

@@ -14,6 +14,7 @@ class TrialSet(NamedTuple):
 
 SETS = {
     "kills": TrialSet("a fit killed (SIGKILL) at any instant or at a system call of a commit, some twice; started again", "kills", 200),
+    "updates": TrialSet("exact and quick updates killed at any instant or system call; started again", "updates", 200),
     "commits": TrialSet("every system call of a commit killed, failing or half done, on a simulated disk", "commits", 0),
     "calls": TrialSet("the same with strace on a real process and disk", "system_calls", 0),
     "power": TrialSet("power loss on a simulated disk: what was not synced is lost, torn or reordered", "power_loss", 10_000),
