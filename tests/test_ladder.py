@@ -78,7 +78,7 @@ def seeded(job, k, seed=0):
 
 def test_the_last_start_of_each_k_comes_from_above(rng):
     job = job_of(rows_source(clustered_rows(1200, 4, 2, rng)), [1, 4])
-    path = merged_path(seeded(job, 12), job.sample_block, [1, 4, 12], PLAIN)
+    path = merged_path(seeded(job, 12), job.sample.block, [1, 4, 12], PLAIN)
     assert {k: mixture.n_components for k, mixture in path.items()} == {1: 1, 4: 4}
     np.testing.assert_allclose(path[1].components.means[0], np.average(job.sample.x, axis=0, weights=job.sample.weight))
     starts = [Start(k, number, None) for k in (1, 4, 5) for number in range(2)] + [Start(6, 0, None)]
@@ -96,9 +96,9 @@ def test_from_above_comes_nearer_than_from_seeds(rng):
     job = job_of(rows_source(standard_rows(standard_mixture(8, 4, 2), 4000, 2)), 8, hold_out=0.0)
 
     def value(mixture):
-        return fit_on_sample(mixture, job.sample_block, PLAIN).log_likelihoods[-1]
+        return fit_on_sample(mixture, job.sample.block, PLAIN).log_likelihoods[-1]
 
-    path = merged_path(seeded(job, 24), job.sample_block, [8], PLAIN)
+    path = merged_path(seeded(job, 24), job.sample.block, [8], PLAIN)
     assert value(path[8]) > max(value(seeded(job, 8, seed)) for seed in range(3)) + 0.01
 
 

@@ -77,6 +77,10 @@ class RowRange(AbstractSource):
         """See the base class."""
         return max(index * self.block_rows, self.first_row)
 
+    def rows_in(self, first: int, last: int) -> int:
+        """See the base class."""
+        return min(last * self.block_rows, self.last_row) - max(first * self.block_rows, self.first_row)
+
     def refuse_changes(self) -> None:
         """See the base class."""
         self.source.refuse_changes()

@@ -135,6 +135,10 @@ class AbstractSource(ABC):
         """Global number of the first row of a block (0 where a block is a partition)."""
         return index * self.block_rows
 
+    def rows_in(self, first: int, last: int) -> int | None:
+        """Rows of blocks first .. last-1, None where nobody knows."""
+        return None if self.n_rows is None else min(last * self.block_rows, self.n_rows) - first * self.block_rows
+
     def number(self, index: int) -> int:
         """Number of a block in the whole table: what messages and records call it."""
         return index

@@ -82,6 +82,10 @@ class GuardedSource(AbstractSource):
         """See the base class."""
         return self._same.start(index)
 
+    def rows_in(self, first: int, last: int) -> int | None:
+        """See the base class."""
+        return self._same.rows_in(first, last)
+
     def refuse_changes(self) -> None:
         """See the base class."""
         self.source.refuse_changes()
