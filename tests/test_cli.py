@@ -368,7 +368,7 @@ def test_a_stop_does_not_wait_for_a_long_block(tmp_path):
         "from streamgmm.components._gaussian import AbstractGaussian\n"
         "inner = AbstractGaussian.accumulate\n"
         "def slow(self, x, *given, **named):\n"
-        "    time.sleep(600 if x[0, 0] > 0.5 else 0)\n"
+        "    time.sleep(600 if len(x) and x[0, 0] > 0.5 else 0)\n"
         "    return inner(self, x, *given, **named)\n"
         "AbstractGaussian.accumulate = slow\n"
         "from streamgmm.cli import main\n"
@@ -397,7 +397,7 @@ def test_a_stop_does_not_wait_for_the_starts(tmp_path):
         "def slow(*given):\n"
         "    print('sampling', flush=True)\n"
         "    time.sleep(600)\n"
-        "job.draw_sample = slow\n"
+        "job.draw_sample = job.scan = slow\n"
         "from streamgmm.cli import main\n"
         "main()\n"
     )
