@@ -394,7 +394,7 @@ def test_a_stop_does_not_wait_for_the_starts(tmp_path):
         "def slow(*given):\n"
         "    print('sampling', flush=True)\n"
         "    time.sleep(600)\n"
-        "job.draw_sample = slow\n"
+        "job.draw_sample = job.scan = slow\n"
         "from streamgmm.cli import main\n"
         "main()\n"
     )
