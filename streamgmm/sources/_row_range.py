@@ -1,6 +1,6 @@
 """Rows of another source from one number to another, in that one's blocks: what a table was, and what was appended to it. Floor 4.
 
-Blocks keep their numbers; the one that a range begins or ends in is cut. There is nothing in the blocks before the first row. It is NOT a
+Blocks keep their numbers; the one that a range begins or ends in is cut. Blocks before the first row are empty. It is NOT a
 kind of table of its own: it cannot be cut in other blocks.
 """
 
@@ -93,7 +93,7 @@ class RowRange(AbstractSource):
 
     def load(self, index: int) -> AnyArray:
         """See the base class."""
-        if not self.first_block <= index < self.n_blocks:
+        if not 0 <= index < self.n_blocks:
             raise EndOfSource(f"block {index} is not among rows {self.first_row} to {self.last_row}")
         start = index * self.block_rows
         return self.source.load(index)[max(self.first_row - start, 0) : self.last_row - start]
