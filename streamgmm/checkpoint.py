@@ -34,6 +34,7 @@ from streamgmm.errors import (
 )
 from streamgmm.events import Event, ignore
 from streamgmm.kept_sample import SAMPLE
+from streamgmm.kept_scan import drop_scans
 from streamgmm.kept_sums import drop_sums
 from streamgmm.open_storage import open_storage
 from streamgmm.pending_folder import storage_errors
@@ -101,6 +102,7 @@ class Run:
         with storage_errors(self.folder, "clear"), self.model_folder() as model:
             shutil.rmtree(model, ignore_errors=not model.exists())
         drop_sums(self.storage)
+        drop_scans(self.storage)
         for name in (*filter(CHANGES.fullmatch, self.storage.names("")), "events.jsonl", "events.older.jsonl", SAMPLE, RECORD):
             self.storage.remove(name)
         self._last = self._top = None

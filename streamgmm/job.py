@@ -30,6 +30,7 @@ from streamgmm.initialisers._sample import SAMPLE_ROWS, Sample, draw_sample
 from streamgmm.initialisers.base import AbstractInitialiser
 from streamgmm.initialisers.kmeans_parallel import KMeansParallel
 from streamgmm.kept_sample import kept_sample
+from streamgmm.kept_scan import KeptScan, drop_scans
 from streamgmm.kept_sums import LastSums, keep_sums
 from streamgmm.memory import refuse_large_blocks
 from streamgmm.mixture import Mixture
@@ -194,12 +195,15 @@ class Job:
     @cached_property
     def sample(self) -> Sample:
         """Rows of the table in memory: what starts are made from, and what the schedule "auto" explores. A run keeps the latter."""
-        draw = partial(self.drawn_sample, self.sample_rows)
         if self.storage is None or not self.configuration.explores or self.source.in_memory:
-            return draw()
+            return self.drawn_sample(self.sample_rows)
         settled = self.configuration.model_dump(exclude=set(MAY_CHANGE))
         origin = {"source": self.guarded.fingerprint, "configuration": settled, "rows": self.sample_rows}
-        return kept_sample(self.storage, origin, draw, self.observe, expected=RECORD in self.storage.names(""))
+        keeper = KeptScan(self.storage, origin, self.configuration.checkpoint_every, self.observe, self.clock)
+        draw = partial(self.drawn_sample, self.sample_rows, keeper)
+        sample = kept_sample(self.storage, origin, draw, self.observe, expected=RECORD in self.storage.names(""))
+        drop_scans(self.storage)
+        return sample
 
     @property
     def sample_rows(self) -> int:
@@ -208,12 +212,12 @@ class Job:
             return SAMPLE_ROWS
         return explored_rows(self.family.structure, self.configuration.n_components, self.source.n_features)
 
-    def drawn_sample(self, n_rows: int) -> Sample:
+    def drawn_sample(self, n_rows: int, keeper: KeptScan | None = None) -> Sample:
         """Read the table for about so many rows of it."""
         c = self.configuration
         if not c.explores or c.scan == "part":
             return draw_sample(self.guarded, c.seed, n_rows)
-        sample, found = scan(self.guarded, self.executor, c.seed, n_rows, self.observe)
+        sample, found = scan(self.guarded, self.executor, c.seed, n_rows, self.observe, keeper)
         self.observe(Event("start", f"all {found.rows:,} rows are read and sound", {"rows": found.rows, "skipped": found.skipped}))
         return sample
 

@@ -4,7 +4,7 @@ A sealed zip like a commit's (commit_file.py), under one name. It says what it w
 damaged or missing is drawn again, with the same bits. It is a convenience: a storage that does not take it ends no fit.
 """
 
-__all__ = ["SAMPLE", "kept_sample", "pack_sample", "unpack_sample"]
+__all__ = ["SAMPLE", "Origin", "kept_sample", "pack_kept", "pack_sample", "unpack_kept", "unpack_sample"]
 
 import io
 import json
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from streamgmm.arrays import FloatArray
 from streamgmm.commit_file import checked_names, group_members, sealed, zipped
 from streamgmm.errors import CheckpointCorruptError, CheckpointError, StorageError, StreamGMMError
 from streamgmm.events import Event, ignore
@@ -57,13 +58,33 @@ def kept_sample(
 
 def pack_sample(sample: Sample, origin: Origin) -> bytes:
     """Rows and weights as they are."""
-    record = {"format": FORMAT, "format_version": 1, "origin": dict(origin), "complete": sample.complete}
-    raw = json.dumps(record, sort_keys=True, allow_nan=False).encode()
-    return zipped({**group_members({"x": sample.x, "weight": sample.weight}), RECORD: raw})
+    return pack_kept(FORMAT, origin, {"x": sample.x, "weight": sample.weight}, complete=sample.complete)
 
 
 def unpack_sample(raw: bytes, origin: Origin) -> Sample:
     """Inverse. Raises CheckpointError where the bytes are not those that were written, or of another sample."""
+    record, arrays = unpack_kept(raw, FORMAT, origin)
+    x, weight = arrays.get("x"), arrays.get("weight")
+    if (
+        x is None
+        or weight is None
+        or x.ndim != 2
+        or weight.shape != x.shape[:1]
+        or not (np.isfinite(x).all() and np.isfinite(weight).all())
+    ):
+        raise CheckpointCorruptError("its arrays are not those of a sample")
+    return Sample(x, weight, bool(record.get("complete")))
+
+
+def pack_kept(kind: str, origin: Origin, arrays: Mapping[str, FloatArray], **told: Any) -> bytes:
+    """Arrays as they are, with what they were drawn from and how."""
+    record = {"format": kind, "format_version": 1, "origin": dict(origin), **told}
+    raw = json.dumps(record, sort_keys=True, allow_nan=False).encode()
+    return zipped({**group_members(arrays), RECORD: raw})
+
+
+def unpack_kept(raw: bytes, kind: str, origin: Origin) -> tuple[dict[str, Any], dict[str, FloatArray]]:
+    """Inverse: record and arrays. Raises CheckpointError where the bytes are not those that were written, or of another origin."""
     if not sealed(raw):
         raise CheckpointCorruptError("its seal is broken")
     try:
@@ -75,17 +96,8 @@ def unpack_sample(raw: bytes, origin: Origin) -> Sample:
         raise CheckpointCorruptError(f"not a whole zip file ({error})") from error
     except StreamGMMError as error:
         raise CheckpointCorruptError(str(error)) from error
-    if not isinstance(record, dict) or record.get("format") != FORMAT or record.get("format_version") != 1:
-        raise CheckpointError("it is not a sample that this release reads")
+    if not isinstance(record, dict) or record.get("format") != kind or record.get("format_version") != 1:
+        raise CheckpointError("it is not what this release reads")
     if record.get("origin") != json.loads(json.dumps(dict(origin))):
         raise CheckpointError("it was drawn from other rows, or in another way")
-    x, weight = arrays.get("x"), arrays.get("weight")
-    if (
-        x is None
-        or weight is None
-        or x.ndim != 2
-        or weight.shape != x.shape[:1]
-        or not (np.isfinite(x).all() and np.isfinite(weight).all())
-    ):
-        raise CheckpointCorruptError("its arrays are not those of a sample")
-    return Sample(x, weight, bool(record.get("complete")))
+    return record, dict(arrays)

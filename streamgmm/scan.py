@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -21,8 +22,21 @@ from streamgmm.errors import DataError
 from streamgmm.events import Event, ignore
 from streamgmm.executors.base import AbstractExecutor
 from streamgmm.initialisers._sample import Sample, refuse_underflow, rows_of
-from streamgmm.reduce import TreeReducer
+from streamgmm.reduce import Span, TreeReducer
 from streamgmm.sources.base import AbstractSource
+
+
+class Keeper(Protocol):
+    """Keeps what is done of a scan."""
+
+    def done(self) -> "tuple[tuple[Span, Scanned], ...]":
+        """What was kept before."""
+
+    def due(self) -> bool:
+        """Whether it is time to keep what is done."""
+
+    def keep(self, found: "tuple[tuple[Span, Scanned], ...]", /) -> None:
+        """Keep it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,17 +79,23 @@ class ScanBlock:
 
 
 def scan(
-    source: AbstractSource, executor: AbstractExecutor, seed: int, n_rows: int, observe: Callable[[Event], None] = ignore
+    source: AbstractSource,
+    executor: AbstractExecutor,
+    seed: int,
+    n_rows: int,
+    observe: Callable[[Event], None] = ignore,
+    keeper: Keeper | None = None,
 ) -> tuple[Sample, Scanned]:
     """About `n_rows` rows, every block's share of them, and what the columns are like; all rows where there are no more.
 
     Raises DataError (no row takes part, or rows that can be read only once), NumericalError (a column that underflows), and what reading
-    a block raises: no row is fitted to that has not been checked.
+    a block raises: no row is fitted to that has not been checked. keeper: where what is done is kept meanwhile.
     """
     if source.n_blocks is None:
         raise DataError("an iterator of arrays has no second look for a start; give the start's parameters, or store the rows first")
     everything = source.n_rows is not None and source.n_rows <= n_rows
-    found = _mapped(ScanBlock(seed, None if everything else -(-n_rows // max(source.n_blocks, 1))), source, executor, observe)
+    function = ScanBlock(seed, None if everything else -(-n_rows // max(source.n_blocks, 1)))
+    found = _mapped(function, source, executor, observe, keeper)
     if found is None or not len(found.x):
         raise DataError(
             f"no row takes part: every row was left out (missing={source.missing!r}) or has zero weight. Choose columns that hold values."
@@ -84,10 +104,17 @@ def scan(
     return Sample(found.x, found.weight, everything), found
 
 
-def _mapped(function: ScanBlock, source: AbstractSource, executor: AbstractExecutor, observe: Callable[[Event], None]) -> Scanned | None:
-    tree: TreeReducer[Scanned] = TreeReducer(merge_scanned)
-    began, rows = time.monotonic(), 0
-    with closing(executor.map_spans(function, merge_scanned, source, sound=lambda _, one: one.fault())) as found:
+def _mapped(
+    function: ScanBlock,
+    source: AbstractSource,
+    executor: AbstractExecutor,
+    observe: Callable[[Event], None],
+    keeper: Keeper | None,
+) -> Scanned | None:
+    tree: TreeReducer[Scanned] = TreeReducer(merge_scanned, () if keeper is None else keeper.done())
+    began, rows = time.monotonic(), sum(one.rows + one.skipped for _, one in tree.held)
+    done = [span for span, _ in tree.held]
+    with closing(executor.map_spans(function, merge_scanned, source, done=done, sound=lambda _, one: one.fault())) as found:
         for one in found:
             if not isinstance(one, Event):
                 tree.add(*one)
@@ -96,4 +123,6 @@ def _mapped(function: ScanBlock, source: AbstractSource, executor: AbstractExecu
                 observe(Event("reading", f"scan: {rows:,} rows", details))
             elif one.kind != "waiting":
                 observe(one)
+            if keeper is not None and keeper.due():
+                keeper.keep(tree.held)
     return tree.result()

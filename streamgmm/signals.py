@@ -54,7 +54,7 @@ class StopRequest:
             os._exit(128 + number)
         self._asked = True
         if self.leaves_with is not None:
-            self._say(f"{signal.Signals(number).name}: stopped; there was nothing to save yet, start again")
+            self._say(f"{signal.Signals(number).name}: stopped before the first pass, start again")
             leave_at_once(self.leaves_with)
         self._say(f"{signal.Signals(number).name}: stopping; a second signal leaves at once")
 

@@ -408,7 +408,7 @@ def test_a_stop_does_not_wait_for_the_starts(tmp_path):
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 75, err
-    assert b"nothing to save yet" in err
+    assert b"stopped before the first pass" in err
     again = spawn("fit", store, "--run", tmp_path / "run", *FIT)
     assert again.communicate(timeout=100)
     assert again.returncode == 0

@@ -59,9 +59,9 @@ def reads_of(table, run, **hooks):
     drawn = []
 
     class Watched(Job):
-        def drawn_sample(self, n_rows):
+        def drawn_sample(self, *given):
             before = len(self.source.reads)
-            found = super().drawn_sample(n_rows)
+            found = super().drawn_sample(*given)
             drawn.extend(self.source.reads[before:])
             return found
 
