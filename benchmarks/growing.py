@@ -3,13 +3,16 @@
 python -m benchmarks.growing [--tables 3] [--rows 200000]
 """
 
+__all__ = ["LAWS", "gaps_of", "main", "table_of"]
+
 import argparse
-import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
+from benchmarks.reporting import markdown, say
 from streamgmm.checkpoint import Run
 from streamgmm.components.gaussian_full import GaussianFull
 from streamgmm.configuration import FitConfiguration
@@ -17,6 +20,7 @@ from streamgmm.executors.threads import Threads
 from streamgmm.job import Job
 from streamgmm.mixture import Mixture
 from streamgmm.sources import as_source
+from streamgmm.sources.base import AbstractSource
 from streamgmm.updating import HOWS, prepared
 from streamgmm.weights.free import FreeWeights
 
@@ -25,21 +29,23 @@ SPREADS = {"apart": 3.0, "overlapping": 1.0}
 LAWS = ("the same", "shifted by half a deviation", "half a new cluster")
 
 
-def main(arguments=None):
-    """Print a line for each kind of table: its law, and the median gap of the old model and of each update."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tables", type=int, default=3)
-    parser.add_argument("--rows", type=int, default=200_000)
-    given = parser.parse_args(arguments)
+def main() -> None:
+    """A line for each kind of table: the median gap of the old model and of each update."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tables", type=int, default=3, help="tables of each kind")
+    parser.add_argument("--rows", type=int, default=200_000, help="rows before a tenth is appended")
+    given = parser.parse_args()
+    lines = []
     for name, spread in SPREADS.items():
         for law in LAWS:
             found = [gaps_of(given.rows, spread, law, seed) for seed in range(given.tables)]
-            medians = {who: float(np.median([one[who] for one in found])) for who in found[0]}
-            listed = ", ".join(f"{who} {value:,.2f}" for who, value in medians.items())
-            sys.stdout.write(f"components {name}, appended rows {law}: {listed}\n")
+            medians = [f"{np.median([one[who] for one in found]):,.2f}" for who in found[0]]
+            lines.append((law, name, *medians))
+            say(" | ".join(lines[-1]))
+    print(markdown(("appended", "components", "old model", *HOWS), lines, n_words=2))
 
 
-def gaps_of(n_rows, spread, law, seed):
+def gaps_of(n_rows: int, spread: float, law: str, seed: int) -> dict[str, float]:
     """Log-likelihood over the grown table below that of the refit: of the old model and of both updates."""
     x = table_of(n_rows, spread, law, seed)
     fit = FitConfiguration(n_components=K, block_rows=BLOCK_ROWS)
@@ -55,15 +61,15 @@ def gaps_of(n_rows, spread, law, seed):
     return {who: float(largest - mixture.score_samples(x).sum()) for who, mixture in mixtures.items()}
 
 
-def table_of(n_rows, spread, law, seed):
+def table_of(n_rows: int, spread: float, law: str, seed: int) -> npt.NDArray[np.float64]:
     """So many rows of a random mixture, and a tenth more that were appended."""
     rng = np.random.default_rng(seed)
-    more = n_rows // 10
-    a = rng.normal(size=(K, D, D + 2))
+    more, weights = n_rows // 10, rng.dirichlet(np.full(K, 5.0))
+    means, a = rng.normal(scale=spread, size=(K, D)), rng.normal(size=(K, D, D + 2))
     covariances = np.einsum("kij,klj->kil", a, a) / (D + 2) + 0.2 * np.eye(D)
-    weights = rng.dirichlet(np.full(K, 5.0))
-    drawn = Mixture(GaussianFull.from_dense(rng.normal(scale=spread, size=(K, D)), covariances, weights), FreeWeights(weights))
-    x = rng.permutation(drawn.sample(n_rows + more, rng)[0])
+    drawn = Mixture(GaussianFull.from_dense(means, covariances, weights), FreeWeights(weights))
+    x = drawn.sample(n_rows + more, rng)[0]
+    x = x[rng.permutation(len(x))]
     if law == LAWS[1]:
         x[n_rows:] += 0.5 * x.std(0)
     if law == LAWS[2]:
@@ -71,7 +77,7 @@ def table_of(n_rows, spread, law, seed):
     return x
 
 
-def _source(x):
+def _source(x: npt.NDArray[np.float64]) -> AbstractSource:
     return as_source(x).with_block_rows(BLOCK_ROWS)
 
 

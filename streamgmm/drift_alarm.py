@@ -8,7 +8,7 @@ taken off every difference. What is left, in standard errors of the batch's mean
     below: s <- max(0, s + (batch - held - allowance)/e - SLACK)      the past is worse than the batch: the mixture has moved with them
 
 and either of them above LIMIT is the alarm. Siegmund (1985): with standard normal terms the mean number of batches until a false alarm
-of one sum is (exp(2 k b) - 2 k b - 1)/(2 k^2), b = LIMIT + 1.166, k = SLACK.
+of one sum is (exp(2 k b) - 2 k b - 1)/(2 k^2), b = LIMIT + 1.166, k = SLACK. Slow drifts: drift_reference.py, with the same sums.
 """
 
 __all__ = ["FEWEST_HELD", "LIMIT", "SLACK", "Cusum", "Summary", "run_length", "summary_of"]

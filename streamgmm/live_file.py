@@ -19,7 +19,9 @@ import numpy as np
 
 from streamgmm.arrays import FloatArray
 from streamgmm.commit_file import checked_names, group_members, sealed, zipped
-from streamgmm.drift_alarm import Cusum
+from streamgmm.components._gaussian import AbstractGaussian
+from streamgmm.drift_alarm import Cusum, Summary
+from streamgmm.drift_reference import DriftReference
 from streamgmm.errors import CheckpointCorruptError, CheckpointError, CheckpointVersionError, SecurityError
 from streamgmm.live_state import LiveSettings, LiveState
 from streamgmm.mixture import Mixture
@@ -74,16 +76,28 @@ def _packed(state: LiveState) -> bytes:
         "cusum": asdict(state.cusum),
         **{name: getattr(state, name) for name in ("rows", "skipped", "alarms")},
         "online": None if online is None else _described(online),
+        "reference": _described_reference(state.reference),
     }
     if online is not None:
         arrays |= {f"online.{name}": value for name, value in online.to_arrays().items()}
+    if state.reference.mixture is not None:
+        arrays |= {f"reference.{name}": value for name, value in state.reference.mixture.to_arrays().items()}
     text = json.dumps(record, indent=1, sort_keys=True, allow_nan=False).encode()
     return zipped({**group_members(arrays), RECORD: text})
 
 
 def _described(online: Online) -> dict[str, Any]:
     mixture = online.mixture
-    return {"components": mixture.components.name, "weights": mixture.weights.name, "weight": online.weight, "steps": online.steps}
+    return {**_names(mixture), "weight": online.weight, "steps": online.steps}
+
+
+def _names(mixture: Mixture) -> dict[str, str]:
+    return {"components": mixture.components.name, "weights": mixture.weights.name}
+
+
+def _described_reference(reference: DriftReference) -> dict[str, Any]:
+    mixture = None if reference.mixture is None else _names(reference.mixture)
+    return {"batches": reference.batches, "mixture": mixture, "summary": reference.summary, "cusum": asdict(reference.cusum)}
 
 
 def load_live(path: Path) -> LiveState:
@@ -122,21 +136,45 @@ def _state(record: Any, arrays: dict[str, FloatArray], path: Path) -> LiveState:
     online = None if record["online"] is None else _online(record["online"], arrays)
     if waiting.shape != (len(weight), d) or reservoir.x.shape[1] != d or (online is not None and online.mixture.n_features != d):
         raise ValueError(f"rows or mixture do not have the {d} columns that are named")
-    cusum = Cusum(*(float(record["cusum"][name]) for name in ("above", "below", "limit")))
-    counts = [int(record[name]) for name in ("rows", "skipped", "alarms")]
-    numbers = (cusum.above, cusum.below, 0.0 if online is None else online.weight, *counts)
+    cusum = _cusum(record["cusum"])
+    reference = _reference(record["reference"], arrays, d) if "reference" in record else DriftReference(cusum=Cusum(limit=cusum.limit))
+    rows, skipped, alarms = (int(record[name]) for name in ("rows", "skipped", "alarms"))
+    slow, learned = reference.cusum, 0.0 if online is None else online.weight
+    numbers = (cusum.above, cusum.below, slow.above, slow.below, learned, reference.batches, rows, skipped, alarms)
     if not all(0 <= number < 2**63 for number in numbers) or (weight < 0).any() or (reservoir.weight < 0).any():
         raise ValueError(f"counts, sums or weights are out of range: {numbers}")
-    return LiveState(LiveSettings(**record["settings"]), online, names, reservoir, waiting, weight, cusum, *counts)
+    return LiveState(LiveSettings(**record["settings"]), online, names, reservoir, waiting, weight, cusum, rows, skipped, alarms, reference)
+
+
+def _cusum(described: dict[str, Any]) -> Cusum:
+    return Cusum(*(float(described[name]) for name in ("above", "below", "limit")))
+
+
+def _reference(described: dict[str, Any], arrays: dict[str, FloatArray], d: int) -> DriftReference:
+    mixture = None if described["mixture"] is None else _mixture(described["mixture"], _named("reference.", arrays))
+    mean, error, rows = described["summary"]
+    summary = Summary(float(mean), float(error), int(rows))
+    if (mixture is not None and mixture.n_features != d) or not (np.isfinite([mean, error]).all() and error >= 0 and rows >= 0):
+        raise ValueError(f"the reference of the alarm does not belong to {d} columns, or is no mean: {summary}")
+    return DriftReference(int(described["batches"]), mixture, summary, _cusum(described["cusum"]))
+
+
+def _named(prefix: str, arrays: dict[str, FloatArray]) -> dict[str, FloatArray]:
+    return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
+
+
+def _mixture(described: dict[str, Any], mine: dict[str, FloatArray]) -> Mixture:
+    family = implementation("components", str(described["components"]))
+    law = implementation("weights", str(described["weights"]))
+    return Mixture(family.from_arrays(mine), law(mine["weights"]))
 
 
 def _online(described: dict[str, Any], arrays: dict[str, FloatArray]) -> Online:
-    mine = {name.removeprefix("online."): value for name, value in arrays.items() if name.startswith("online.")}
-    family = implementation("components", str(described["components"]))
-    law = implementation("weights", str(described["weights"]))
-    mixture = Mixture(family.from_arrays(mine), law(mine["weights"]))
+    mine = _named("online.", arrays)
+    mixture = _mixture(described, mine)
     online = Online.from_arrays(mine, mixture, float(described["weight"]), int(described["steps"]))
-    k, d = mixture.n_components, mixture.n_features
+    k, d, family = mixture.n_components, mixture.n_features, mixture.components
+    assert isinstance(family, AbstractGaussian)
     shapes = (online.moments.centre.shape, online.moments.first.shape, online.moments.n.shape, online.moments.second.shape)
     if shapes != ((k, d), (k, d), (k,), family.structure.second_shape(k, d)):
         raise ValueError(f"moments of shapes {shapes} do not belong to {k} components in {d} columns")

@@ -15,6 +15,7 @@ from streamgmm.arrays import ArrayN, ArrayND
 from streamgmm.block import MISSING_POLICIES, Block
 from streamgmm.configuration import COVARIANCE_TYPES
 from streamgmm.drift_alarm import FEWEST_HELD, LIMIT, Cusum, Summary, summary_of
+from streamgmm.drift_reference import LEARNED, DriftReference
 from streamgmm.em import e_step
 from streamgmm.errors import ConfigError, nearest
 from streamgmm.executors.serial import Serial
@@ -78,7 +79,7 @@ class Reading:
     """What was seen when rows were fed.
 
     rows: fed now. log_likelihood: mean log density of those to be learned from, under the mixture before it did; NaN before the start.
-    held_out: that of the reservoir under the same mixture, NaN where no batch was complete. drift: the larger sum of the alarm; alarm:
+    held_out: that of the reservoir under the same mixture, NaN where no batch was complete. drift: the largest sum of the alarm; alarm:
     whether it went beyond its limit. said: in words.
     """
 
@@ -104,13 +105,22 @@ class LiveState:
     rows: int = 0
     skipped: int = 0
     alarms: int = 0
+    reference: DriftReference = DriftReference()
+
+    @property
+    def drift(self) -> float:
+        """The largest sum of the alarm."""
+        return max(self.cusum.value, self.reference.cusum.value)
 
 
 def first_live(settings: LiveSettings, online: Online | None, feature_names: tuple[str, ...]) -> LiveState:
     """Before the first row."""
     d = len(feature_names)
     reservoir = Reservoir.empty(settings.reservoir_rows, d, settings.seed)
-    return LiveState(settings, online, feature_names, reservoir, np.empty((0, d)), np.empty(0), Cusum(limit=settings.limit))
+    cusum = Cusum(limit=settings.limit)
+    return LiveState(
+        settings, online, feature_names, reservoir, np.empty((0, d)), np.empty(0), cusum, reference=DriftReference(cusum=cusum)
+    )
 
 
 def fed(state: LiveState, block: Block) -> tuple[LiveState, Reading]:
@@ -132,7 +142,7 @@ def fed(state: LiveState, block: Block) -> tuple[LiveState, Reading]:
     needed = s.batch_rows if state.online else s.rows_for_start(len(state.feature_names))
     if len(state.waiting) < needed:
         said = f"{len(state.waiting):,} rows wait for a {'batch' if state.online else 'start'} of {needed:,}"
-        return state, Reading(n, fresh.mean, math.nan, state.cusum.value, False, said)
+        return state, Reading(n, fresh.mean, math.nan, state.drift, False, said)
     if state.online is None:
         state = _none_waiting(replace(state, online=_started(state)))
         return state, Reading(n, math.nan, math.nan, 0.0, False, f"started from {needed:,} rows or more")
@@ -164,18 +174,27 @@ def _learned(state: LiveState, online: Online, reading: Reading) -> tuple[LiveSt
     """Compare, then take a step with the rows that wait; an alarm begins the reservoir and the sums anew."""
     x, weight, mixture = state.waiting, state.waiting_weight, online.mixture
     held, batch = _look(online, state.reservoir.x, state.reservoir.weight), _look(online, x, weight)
-    cusum = state.cusum.after(held, batch)
+    state = replace(state, cusum=state.cusum.after(held, batch), reference=state.reference.after(mixture, x, weight))
     statistics = e_step((mixture,), Block(0, 0, x, weight), block_rows=DEFAULT_BLOCK_ROWS)[0]
     online, repairs = stepped(online, statistics, state.settings.regularisation, state.settings.window)
-    said = _said(held, batch, cusum) + "".join(f"; component {repair.fault.component}: {repair.action}" for repair in repairs)
-    reading = replace(reading, held_out=held.mean, drift=cusum.value, alarm=cusum.alarm, said=said)
-    state = replace(_none_waiting(state), online=online, cusum=cusum)
-    if cusum.alarm:
-        state = replace(state, reservoir=state.reservoir.emptied(), cusum=Cusum(limit=cusum.limit), alarms=state.alarms + 1)
-    return state, reading
+    said = _said(held, batch, state) + "".join(f"; component {repair.fault.component}: {repair.action}" for repair in repairs)
+    alarm = state.cusum.alarm or state.reference.cusum.alarm
+    reading = replace(reading, held_out=held.mean, drift=state.drift, alarm=alarm, said=said)
+    state = replace(_none_waiting(state), online=online)
+    return (_begun_anew(state) if alarm else state), reading
 
 
-def _said(held: Summary, batch: Summary, cusum: Cusum) -> str:
+def _begun_anew(state: LiveState) -> LiveState:
+    cusum = Cusum(limit=state.cusum.limit)
+    reservoir, reference = state.reservoir.emptied(), DriftReference(cusum=cusum)
+    return replace(state, reservoir=reservoir, cusum=cusum, reference=reference, alarms=state.alarms + 1)
+
+
+def _said(held: Summary, batch: Summary, state: LiveState) -> str:
+    cusum, slow = state.cusum, state.reference.cusum
+    if slow.alarm and not cusum.alarm:
+        less, ago = "less" if slow.above >= slow.below else "more", state.reference.batches - LEARNED
+        return f"drift: the newest rows are {less} likely under the mixture of {ago:,} batches ago than those of that time"
     if held.rows < FEWEST_HELD:
         return f"{held.rows} of {FEWEST_HELD} rows are held out: no alarm yet"
     if not cusum.alarm:

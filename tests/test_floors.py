@@ -23,7 +23,7 @@ FLOORS = {
     **dict.fromkeys(("components", "weights", "observers", "column_moments"), 1),
     **dict.fromkeys(("observations", "mixture"), 2),
     **dict.fromkeys(("drift_alarm", "reservoir"), 0),
-    **dict.fromkeys(("em", "implied"), 3),
+    **dict.fromkeys(("em", "implied", "drift_reference"), 3),
     "online_step": 4,
     "ledger": 4,
     **dict.fromkeys(("sources", "executors", "schedules", "formats", "state", "storage"), 4),

