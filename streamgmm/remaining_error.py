@@ -33,22 +33,27 @@ ROWS_A_PARAMETER = 20  # rows of the sample at least
 MOST_ROWS, MOST_FLOPS = 200_000, 2e10  # else: the sum of outer products takes a second or two
 CHUNKS = 4  # of the sample, summed side by side, and added in their order
 TILE = 1 << 20  # numbers of a tile of scores
-SINGULAR = 1e-9  # of the largest eigenvalue: what is below is not determined by the sample
+SINGULAR = 1e-9  # of the information of complete rows: what is below is not determined by the sample
+LEAST = 1e-2  # the same, for steps
 FARTHEST = 4.0  # standard errors of the sample that a step may go in any direction
 
 
 @dataclass(frozen=True, eq=False)
 class NewtonStep:
-    """decrement: S^T I^-1 S. mixture: the one that the step leads to, None where nothing sound comes out."""
+    """decrement: S^T I^-1 S. expected: nats that the step should gain. mixture: where it leads, None where nothing sound is."""
 
     decrement: float
+    expected: float
     mixture: Mixture | None
 
 
-def newton_step(mixture: Mixture, moments: Statistics, weight: float, sample: Block) -> NewtonStep:
+def newton_step(mixture: Mixture, moments: Statistics, weight: float, sample: Block, damping: float = 0.0) -> NewtonStep:
     """For moments about this mixture, of rows with this weight in all.
 
-    Directions in which the sample determines nothing count as if it determined next to nothing.
+    I is measured against the information that complete rows would hold: along its eigenvectors their ratio is 1 where EM's own step is
+    Newton's, 0 where nothing is known. In the decrement, directions in which the sample determines nothing count as if it determined
+    next to nothing. A step takes the ratio's absolute value, at least LEAST, and adds the damping (Levenberg): much of it makes a short
+    step of EM.
     """
     components = mixture.components
     assert isinstance(components, AbstractGaussian)
@@ -58,13 +63,44 @@ def newton_step(mixture: Mixture, moments: Statistics, weight: float, sample: Bl
     with threadpool_limits(1):  # the same bits whatever the number of threads
         information = _information(mixture, components, basis, sample)
         information *= weight / float(_weight_of(sample).sum())
-        size = np.sqrt(np.maximum(np.abs(np.diagonal(information)), np.finfo(np.float64).tiny))
-        values, vectors = np.linalg.eigh(information / size / size[:, None])
-        values = np.maximum(values, SINGULAR * values[-1])
-        along = vectors.T @ (score / size)
-        farthest = FARTHEST * np.sqrt(max(weight / sample.n_rows, 1.0) / values)
-        step = vectors @ np.clip(along / values, -farthest, farthest) / size
-    return NewtonStep(float((along**2 / values).sum()), _moved(mixture, components, basis, step))
+        unit = _Complete.of(mixture, components, basis, weight)
+        ratios, vectors = np.linalg.eigh(unit.whitened(unit.whitened(information).T))
+        along = vectors.T @ unit.whitened(score)
+        used = np.maximum(np.abs(ratios), LEAST) + damping
+        farthest = FARTHEST * np.sqrt(max(weight / sample.n_rows, 1.0) / used)
+        step = np.clip(along / used, -farthest, farthest)
+        decrement = (along**2 / np.maximum(ratios, SINGULAR)).sum()
+        expected = along @ step - (ratios * step**2).sum() / 2
+        return NewtonStep(float(decrement), float(expected), _moved(mixture, components, basis, unit.unwhitened(vectors @ step)))
+
+
+@dataclass(frozen=True, eq=False)
+class _Complete:
+    """Information of complete rows, as the inverse of its root: a matrix for the proportions, and one number for all else."""
+
+    of_shares: FloatArray
+    of_rest: FloatArray
+
+    @classmethod
+    def of(cls, mixture: Mixture, components: AbstractGaussian, basis: FloatArray, weight: float) -> "_Complete":
+        shares = np.maximum(mixture.weights.proportions, np.finfo(np.float64).tiny)
+        root = np.sqrt(_shares(mixture, shares))  # with s for it, D = diag(s): the information is D (1 - s s^T) D
+        more = np.outer(root, root) * ((shares[-1] ** -0.5 - 1) / (1 - shares[-1])) if root.size else 0.0
+        means = np.repeat(shares, components.n_features)
+        traces = np.einsum("pij,pij->p", basis, basis) / 2
+        covariances = np.outer(shares.sum(keepdims=True) if components.structure.shared else shares, traces)
+        of_rest = 1 / np.sqrt(weight * np.concatenate((means, covariances.ravel())))
+        return cls((np.eye(root.size) + more) / root / np.sqrt(weight), of_rest)
+
+    def whitened(self, values: FloatArray) -> FloatArray:
+        """Of rows (p ...) in the coordinates of scores."""
+        n = len(self.of_shares)
+        return np.concatenate((self.of_shares @ values[:n], (values[n:].T * self.of_rest).T))
+
+    def unwhitened(self, step: FloatArray) -> FloatArray:
+        """Of a step (p), back to the parameters' coordinates."""
+        n = len(self.of_shares)
+        return np.concatenate((self.of_shares.T @ step[:n], step[n:] * self.of_rest))
 
 
 def decrement_towards(mixture: Mixture, moments: Statistics, other: Mixture) -> float:

@@ -61,7 +61,8 @@ def anchored_step(look: Look) -> NewtonStep | None:
             found = _fixed_point(lambda one: _with(thin, from_vector(to_vector(on_sample(one)) + shift, one), image), mixture)
         except ConfigError:
             return None
-    return NewtonStep(decrement_towards(mixture, look.statistics.components, found), found)
+    decrement = decrement_towards(mixture, look.statistics.components, found)
+    return NewtonStep(decrement, decrement / 2, found) if decrement > 0 else None  # else downhill: no fixed point was found
 
 
 def _fixed_point(law: Law, start: Mixture) -> Mixture:

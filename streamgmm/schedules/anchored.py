@@ -18,7 +18,8 @@ class Anchored(Auto):
 
     name = "anchored"
 
-    def informed(self, look: Look) -> NewtonStep | None:
-        """See the base class."""
-        found = anchored_step(look) if float(look.memory.get("informed", 0.0)) < MOST_ANCHORED else None
-        return found or super().informed(look)
+    def informed(self, look: Look, damping: float) -> NewtonStep | None:
+        """See the base class. A fall of the likelihood ends these steps, as it damps Newton's."""
+        willing = float(look.memory.get("informed", 0.0)) < MOST_ANCHORED and not damping
+        found = anchored_step(look) if willing else None
+        return found or super().informed(look, damping)

@@ -1,10 +1,11 @@
 """The recipe for few reads: exact passes, each followed by the best step known, ended by what is left of the error. Floor 4.
 
 Where a fit starts is half of it (exploration.py: all starts on a sample in memory). Then every pass gives the likelihood, its gradient
-and the EM step; the sample gives the information, hence Newton's step (remaining_error.py). Steps of Newton are taken until one fails;
-from then on EM's, extrapolated (anderson.py), which has the history of all looks by then. A fall of the likelihood leads back to the EM
-step of the look before. A pass that finds the remaining error small enough ends the fit with the mixture that was looked at: its
-likelihood is the one of that very pass, over all rows.
+and the EM step; the sample gives the information, hence Newton's step (remaining_error.py), extrapolated over the last ones as EM's are
+(anderson.py): the sample's information is not that of all rows, and both converge as a geometric series. A step that gains less than
+expected damps the next ones; a fall of the likelihood leads back to the EM step of the look before, and damps them much. Where there is
+no information, EM's own steps are extrapolated. A pass that finds the remaining error small enough ends the fit with the mixture that
+was looked at: its likelihood is the one of that very pass, over all rows.
 """
 
 __all__ = ["Auto"]
@@ -15,13 +16,17 @@ from dataclasses import replace
 import numpy as np
 
 from streamgmm.arrays import FloatArray
-from streamgmm.coordinates import from_vector
+from streamgmm.coordinates import from_vector, to_vector
 from streamgmm.mixture import Mixture
 from streamgmm.remaining_error import MOST_PARAMETERS, NewtonStep, newton_step
-from streamgmm.schedules.anderson import Anderson, accelerate, is_sound
+from streamgmm.schedules.anderson import Anderson, accelerate, extrapolated, history, is_sound
 from streamgmm.schedules.base import Look, Step
 
-FAR = 10.0  # times what may be left
+GOOD, POOR = 0.5, 0.25  # of what a step was expected to gain
+MORE = 4.0  # times the damping after a step that gained little, less after one that gained much
+LEAST_DAMPING, FIRST_DAMPING, AFTER_A_FALL = 2e-3, 0.02, 0.05
+MOST_DAMPING = 1.0  # beyond it EM's own steps, extrapolated, are the longer ones
+ROUNDING = 1e-11  # of the likelihood: a smaller gain says nothing
 
 
 class Auto(Anderson):
@@ -33,25 +38,31 @@ class Auto(Anderson):
         """See the base class."""
         step = accelerate(look)
         if step.repairs or step.converged is False:
-            return _gone_wrong(look, step) if "informed" in look.memory or "distrust" in look.memory else step
-        found = None if "distrust" in look.memory and _far(look) else self.informed(look)
+            return _gone_wrong(look, step)
+        damping = _damping(look)
+        found = self.informed(look, damping)
         left, how = _left(look, found)
         said = "" if left is None else f"remaining error {np.sqrt(left):.2g} standard errors{how}"
-        kept = step.memory if left is None else {**step.memory, "left": np.array(left)}
+        kept = {**step.memory, "damping": np.array(damping)} | ({} if left is None else {"left": np.array(left)})
         if left is not None and left < look.tol:
             return Step(look.mixture, step.repairs, kept, converged=True, said=said)
-        if "distrust" in look.memory:
-            kept = {**kept, "distrust": look.memory["distrust"]}
-        elif found is not None and found.mixture is not None and is_sound(found.mixture, look.regularisation, look.mixture):
-            taken = look.memory.get("informed", np.array(0.0)) + 1
-            return Step(found.mixture, step.repairs, {**kept, "informed": np.array(taken)}, converged=False, said=said)
-        return replace(step, memory=kept, converged=False, said=said)
+        if (
+            found is None
+            or damping > MOST_DAMPING
+            or found.mixture is None
+            or not is_sound(found.mixture, look.regularisation, look.mixture)
+        ):
+            return replace(step, memory=kept, converged=False, said=said)
+        mixture, before = _extrapolated(look, found.mixture, damping)
+        taken = np.array(float(look.memory.get("informed", 0.0)) + 1)
+        kept |= {"informed": taken, **before} | ({"expected": np.array(found.expected)} if "image" in kept else {})
+        return Step(mixture, step.repairs, kept, converged=False, said=said)
 
-    def informed(self, look: Look) -> NewtonStep | None:
+    def informed(self, look: Look, damping: float) -> NewtonStep | None:
         """The step from the sample's information, None where there is no sample, or no room for the matrix."""
         if look.sample is None or look.mixture.n_parameters > MOST_PARAMETERS:
             return None
-        return newton_step(look.mixture, look.statistics.components, look.statistics.weight, look.sample)
+        return newton_step(look.mixture, look.statistics.components, look.statistics.weight, look.sample, damping)
 
     def result(self, mixture: Mixture, memory: Mapping[str, FloatArray], *, converged: bool) -> Mixture:
         """The mixture of the last look where it was the end, whose likelihood was measured; else as any accelerated pass."""
@@ -59,11 +70,39 @@ class Auto(Anderson):
 
 
 def _gone_wrong(look: Look, step: Step) -> Step:
-    """After a fall, or a component that has to be repaired: no step from the sample any more, and back to EM's where there is one."""
-    if step.repairs and "image" in look.memory:
-        said = "a component collapsed: back to the EM step"
-        step = Step(from_vector(look.memory["image"], look.mixture), converged=False, said=said)
-    return replace(step, memory={**step.memory, "distrust": np.array(1.0)})
+    """After a fall, or a component that has to be repaired: back to the EM step where this look came from another, which is damped."""
+    kept = {name: look.memory[name] for name in ("damping", "informed") if name in look.memory}
+    if "expected" in look.memory:
+        kept["damping"] = np.array(max(MORE**2 * float(look.memory["damping"]), AFTER_A_FALL))
+        if step.repairs:
+            said = "a component collapsed: back to the EM step"
+            step = Step(from_vector(look.memory["image"], look.mixture), converged=False, said=said)
+    return replace(step, memory={**step.memory, **kept})
+
+
+def _damping(look: Look) -> float:
+    """Of the step to come, by what the last one has gained."""
+    damping = float(look.memory.get("damping", 0.0))
+    value, expected = look.statistics.log_likelihood, float(look.memory.get("expected", 0.0))
+    if expected <= ROUNDING * abs(value):
+        return damping
+    share = (value - float(look.memory["value"])) / expected
+    if share < POOR:
+        return max(MORE * damping, FIRST_DAMPING)
+    if share < GOOD:
+        return damping
+    return damping / MORE if damping > LEAST_DAMPING else 0.0
+
+
+def _extrapolated(look: Look, image: Mixture, damping: float) -> tuple[Mixture, dict[str, FloatArray]]:
+    """The extrapolation over steps of this damping, and the history to keep."""
+    same = "steps_points" in look.memory and float(look.memory["damping"]) == damping
+    before = {name: look.memory[f"steps_{name}"] for name in ("points", "images")} if same else {}
+    points, images = history(before, to_vector(look.mixture), to_vector(image))
+    mixture = extrapolated(points, images, look.mixture)
+    if mixture is None or not is_sound(mixture, look.regularisation, look.mixture):
+        mixture = image
+    return mixture, {"steps_points": points, "steps_images": images}
 
 
 def _left(look: Look, found: NewtonStep | None) -> tuple[float | None, str]:
@@ -71,14 +110,6 @@ def _left(look: Look, found: NewtonStep | None) -> tuple[float | None, str]:
     if found is not None:
         return found.decrement / look.mixture.n_parameters, ""
     return (None, "") if look.sample is not None and look.mixture.n_parameters <= MOST_PARAMETERS else _by_gains(look)
-
-
-def _far(look: Look) -> bool:
-    """Whether the last gain alone is more than what may be left at the end."""
-    if not look.log_likelihoods:
-        return True
-    gain = (look.statistics.mean_log_likelihood - look.log_likelihoods[-1]) * look.statistics.weight
-    return 2 * gain / look.mixture.n_parameters > FAR * look.tol
 
 
 def _by_gains(look: Look) -> tuple[float | None, str]:
