@@ -82,7 +82,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         Starts; all of them are fitted in the same passes and the one of largest likelihood is kept.
     init_params : {'kmeans', 'k-means++', 'random', 'random_from_data'}, default='kmeans'
         How a start is made from a sample of the rows, spread over the whole table. streamgmm's own words for the same:
-        'kmeans_plus_plus', 'random_rows'.
+        'kmeans_plus_plus', 'random_rows'. 'k-means||' ('kmeans_parallel') takes seeds from all rows in seven reads, without a sample.
     weights_init, means_init, precisions_init : array-like, default=None
         Given parameters replace those of the start; all three together are the start. Shapes as in the attributes.
     random_state : int, numpy.random.Generator, numpy.random.RandomState or None, default=None

@@ -18,6 +18,7 @@ from streamgmm.ladder import LadderJob
 from streamgmm.ladder_configuration import LadderConfiguration
 from streamgmm.storage.local_folder import LocalFolder
 from tests.making import clustered_rows, rows_source, same_bits
+from tests.reliability import kept_samples
 
 ORIGIN = {"source": {"n_rows": 30}, "rows": 10}
 
@@ -91,6 +92,17 @@ def test_no_changed_byte_gets_through(rng):
 def test_a_cut_file_is_refused(rng, length):
     with pytest.raises(CheckpointError):
         unpack_sample(pack_sample(sample_of(rng), ORIGIN)[:length], ORIGIN)
+
+
+def test_no_damage_is_used():
+    found = kept_samples.trials(300, 0)
+    assert found.violations == 0
+    assert found.remarks["refused"] > 250
+
+
+def test_without_the_seal_damage_gets_through(monkeypatch):
+    monkeypatch.setattr("streamgmm.kept_sample.sealed", lambda _: True)
+    assert kept_samples.trials(300, 0).violations > 0
 
 
 def test_a_sample_of_other_rows_is_refused(rng):

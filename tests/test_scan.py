@@ -1,5 +1,7 @@
 """The scan before a fit: a share of every block, whoever reads it, and what the columns are like."""
 
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -73,6 +75,13 @@ def test_no_bit_depends_on_the_order_of_arrival(rng):
         trees.append(tree.result())
     assert trees[0].x.tobytes() == trees[1].x.tobytes()
     assert trees[0].columns.scatter.tobytes() == trees[1].columns.scatter.tobytes()
+
+
+def test_the_function_is_the_same_in_another_process():
+    block = rows_source(numbered(500), block_rows=200).read(1)
+    one, other = ScanBlock(3, 7)(block), pickle.loads(pickle.dumps(ScanBlock(3, 7)))(block)
+    assert one.x.tobytes() == other.x.tobytes()
+    assert one.columns.scatter.tobytes() == other.columns.scatter.tobytes()
 
 
 def test_each_block_is_read_once():

@@ -26,7 +26,7 @@ from streamgmm.components._gaussian import AbstractGaussian, GaussianMoments
 from streamgmm.components.gaussian_tied_spherical import GaussianTiedSpherical
 from streamgmm.errors import DataError
 from streamgmm.executors.base import AbstractExecutor
-from streamgmm.initialisers._sample import Sample, mixture_of_groups, rows_of, shrunk
+from streamgmm.initialisers._sample import Sample, mixture_of_groups, refuse_underflow, rows_of, shrunk
 from streamgmm.initialisers.base import AbstractInitialiser
 from streamgmm.linalg import pack, packed_size, unpack_symmetric
 from streamgmm.mixture import Mixture
@@ -57,8 +57,8 @@ class KMeansParallel(AbstractInitialiser):
         n_components: int,
         rng: np.random.Generator,
     ) -> Mixture:
-        """The same of all rows of a table, none of which is kept. Raises DataError where no row takes part, or too few."""
-        return _made(lambda function, merge: executor.map_reduce(function, merge, source), family, n_components, rng)
+        """The same of all rows of a table, none of which is kept. Raises DataError where fewer rows than components take part."""
+        return _made(lambda function, merge: executor.map_reduce(function, merge, source), family, n_components, rng, source.feature_names)
 
 
 # ---- reads -----------------------------------------------------------------------------------------------------------------------
@@ -156,11 +156,14 @@ def _nearest(z: ArrayND, seeds: ArrayND) -> npt.NDArray[np.int32]:
 # ---- seeds, groups, mixture --------------------------------------------------------------------------------------------------
 
 
-def _made(look: Look, family: type[AbstractGaussian], k: int, rng: np.random.Generator) -> Mixture:
+def _made(look: Look, family: type[AbstractGaussian], k: int, rng: np.random.Generator, names: tuple[str, ...] = ()) -> Mixture:
+    """names: of columns that nobody has looked at yet."""
     rounds = rng.integers(2**63, size=ROUNDS + 1)
     first: Drawn | None = look(DrawBlock(int(rounds[0]), k), _merge_drawn)
     if first is None or first.rows < k:
         raise DataError(f"{0 if first is None else first.rows} rows take part, n_components={k} needs as many at least")
+    if names:
+        refuse_underflow(first.columns.low, first.columns.high, names)
     columns, spare = first.columns, (first.x - first.columns.mean) / first.columns.scale
     seeds = spare[:1]
     for seed in rounds[1:]:

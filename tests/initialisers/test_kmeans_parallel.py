@@ -1,5 +1,6 @@
 """k-means|| over blocks: seven reads, rows drawn as they should be, the same bits whoever reads, and no sample."""
 
+import pickle
 from collections import Counter
 
 import numpy as np
@@ -9,10 +10,10 @@ from sklearn.cluster import KMeans
 from streamgmm.block import Block
 from streamgmm.column_moments import Columns
 from streamgmm.configuration import FitConfiguration
-from streamgmm.errors import DataError
+from streamgmm.errors import DataError, NumericalError
 from streamgmm.executors.serial import Serial
 from streamgmm.executors.threads import Threads
-from streamgmm.initialisers.kmeans_parallel import ROUNDS, DrawBlock, KMeansParallel
+from streamgmm.initialisers.kmeans_parallel import ROUNDS, CountBlock, DrawBlock, KMeansParallel
 from streamgmm.job import Job
 from tests.making import family_of, rows_source, same_bits
 
@@ -88,6 +89,20 @@ def test_components_hold_all_rows_between_them(rng):
 def test_too_few_rows_are_refused(rng):
     with pytest.raises(DataError, match="3 rows take part, n_components=4"):
         started(rows_source(rng.normal(size=(3, 2))), 4)
+
+
+def test_a_column_whose_squares_underflow_is_refused_by_name(rng):
+    x = np.column_stack([rng.normal(size=100), rng.normal(size=100) * 1e-200])
+    with pytest.raises(NumericalError, match="column 'f1' ranges"):
+        started(rows_source(x), 3)
+
+
+def test_functions_are_the_same_in_another_process(rng):
+    x = rng.normal(size=(50, 2))
+    columns, block = Columns.of(x, np.ones(50)), Block(0, 0, x)
+    for function, name in ((DrawBlock(1, 5), "x"), (DrawBlock(1, 5, columns, x[:3]), "key"), (CountBlock(columns, x[:3]), "second")):
+        again = pickle.loads(pickle.dumps(function))
+        assert getattr(again(block), name).tobytes() == getattr(function(block), name).tobytes()
 
 
 def test_a_fit_that_begins_with_it_draws_no_sample(rng, monkeypatch):

@@ -19,6 +19,7 @@ SETS = {
     "calls": TrialSet("the same with strace on a real process and disk", "system_calls", 0),
     "power": TrialSet("power loss on a simulated disk: what was not synced is lost, torn or reordered", "power_loss", 10_000),
     "damage": TrialSet("damaged commits and models", "damage", 10_000),
+    "kept samples": TrialSet("damaged samples in run folders", "kept_samples", 10_000),
     "hostile inputs": TrialSet("hostile bytes in place of commits and models", "damage", 2_000, "hostile_inputs"),
     "saved parts": TrialSet("commits in mid-pass, whole in every hash, whose sums are not those of rows", "damage", 2_000, "part_trials"),
     "acknowledgements": TrialSet("object stores whose replies are lost", "acknowledgements", 1_000),
