@@ -1,10 +1,12 @@
 """Signals at random times to real fits: saved, out, and gone on with to the same model. Promise P27.
 
 Three of four processes are forked from one that has everything imported, so that many signals meet the work itself; the others are
-started as a user does, and most of theirs meet imports.
+started as a user does, and most of theirs meet imports. Three of four fits are made of passes, and quick; the others begin with a sample
+that is explored, where there is nothing to save yet.
 """
 
 import contextlib
+import itertools
 import multiprocessing
 import os
 import random
@@ -24,9 +26,11 @@ from tests.reliability.outcome import Outcome
 from tests.running import PROGRAM, environment, survey_rows, write_store
 
 SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1")
-PARAMETERS = {"n_components": 6, "init": "kmeans", "tol": 0.0, "max_iter": 12, "block_rows": 2048}
-OPTIONS = ("-k", "6", "--init", "kmeans", "--tol", "0", "--max-iter", "12", "--block-rows", "2048", "--executor", "serial", "--quiet")
+PARAMETERS = {"n_components": 6, "init": "kmeans", "tol": 0.0, "max_iter": 25, "block_rows": 4096}
+OPTIONS = ("-k", "6", "--init", "kmeans", "--tol", "0", "--max-iter", "25", "--block-rows", "4096", "--executor", "serial", "--quiet")
 ROWS = 20_000
+SCHEDULES = ("full_batch", "full_batch", "full_batch", "auto")
+KINDS = ("forked", "forked", "forked", "started")
 STOPPED, DONE = 75, 0
 PATIENCE = 120.0
 
@@ -48,13 +52,15 @@ def trials(n: int, seed: int) -> Outcome:
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         store = write_store(folder / "stars.zarr", survey_rows(ROWS), chunk_rows=4096)
-        expected = commands.fit(store, folder / "whole", where=Where(executor="serial"), **PARAMETERS)["hash"]
-        undisturbed("forked", store, folder / "first")  # brings up the process that the others are forked from
-        lengths = {kind: undisturbed(kind, store, folder / kind) for kind in ("forked", "started")}
+        expected = {how: whole(store, folder / how, how) for how in set(SCHEDULES)}
+        undisturbed("forked", store, folder / "first", SCHEDULES[0])  # brings up the process that the others are forked from
+        cases = set(itertools.product(KINDS, SCHEDULES))
+        lengths = {case: undisturbed(case[0], store, folder / "-".join(case), case[1]) for case in cases}
         endings = []
         for number in range(n):
-            kind = "started" if number % 4 == 3 else "forked"
-            endings.append(one(kind, store, folder / f"run{number}", rng.uniform(0, 1.1) * lengths[kind], rng.choice(SIGNALS), expected))
+            kind, how = KINDS[number % 4], SCHEDULES[number // 4 % 4]
+            delay, name = rng.uniform(0, 1.1) * lengths[kind, how], rng.choice(SIGNALS)
+            endings.append(one(kind, store, folder / f"run{number}", delay, name, expected[how], how))
     return Outcome("P27: signals", n, sum(bool(ending.fault) for ending in endings), remarks_of(endings))
 
 
@@ -76,17 +82,23 @@ def percentile(values: list[float], share: float) -> float:
     return values[min(len(values) - 1, max(0, -(-int(share * 1000) * len(values) // 1000) - 1))]
 
 
-def undisturbed(kind: str, store: Path, run: Path) -> float:
+def whole(store: Path, run: Path, schedule: str) -> str:
+    """A fit in this process, or what is left of one: the hash of its model."""
+    found: str = commands.fit(store, run, where=Where(executor="serial"), schedule=schedule, **PARAMETERS)["hash"]
+    return found
+
+
+def undisturbed(kind: str, store: Path, run: Path, schedule: str) -> float:
     """Seconds of a whole fit."""
     began = time.monotonic()
-    code = end_of(begin(kind, store, run))
+    code = end_of(begin(kind, store, run, schedule))
     assert code == DONE, f"an undisturbed fit ended with {code}"
     return time.monotonic() - began
 
 
-def one(kind: str, store: Path, run: Path, delay: float, name: str, expected: str) -> Ending:
+def one(kind: str, store: Path, run: Path, delay: float, name: str, expected: str, schedule: str) -> Ending:
     """One fit, one signal, one resume."""
-    process = begin(kind, store, run)
+    process = begin(kind, store, run, schedule)
     time.sleep(delay)
     assert process.pid is not None
     sent = time.monotonic()
@@ -94,25 +106,25 @@ def one(kind: str, store: Path, run: Path, delay: float, name: str, expected: st
         os.kill(process.pid, getattr(signal, name))
     code = end_of(process)
     seconds = time.monotonic() - sent
-    return Ending(name, code, seconds, delay, fault_of(code, name, store, run, expected))
+    return Ending(name, code, seconds, delay, fault_of(code, name, store, run, expected, schedule))
 
 
-def fault_of(code: int, name: str, store: Path, run: Path, expected: str) -> str:
+def fault_of(code: int, name: str, store: Path, run: Path, expected: str, schedule: str = SCHEDULES[0]) -> str:
     """What is wrong with how a process ended; nothing if all is well, and the fit goes on to the same model."""
     has_run, is_whole = (run / "run.json").exists(), (run / "model.zarr").exists()
     by_signal = code == 128 + getattr(signal, name)
     if not (code in (DONE, STOPPED) or (by_signal and (is_whole or not has_run))):
         return f"exit {code}, run {'there' if has_run else 'not there'}"
-    found = commands.fit(store, run, where=Where(executor="serial"), **PARAMETERS)["hash"]
+    found = whole(store, run, schedule)
     return "" if found == expected else f"exit {code}; resumed to another model: {found[:12]}"
 
 
 # ---- processes -------------------------------------------------------------------------------------------------------------------
 
 
-def begin(kind: str, store: Path, run: Path) -> Any:
+def begin(kind: str, store: Path, run: Path, schedule: str) -> Any:
     """A fit in a process of its own."""
-    arguments = ["fit", str(store), "--run", str(run), *OPTIONS]
+    arguments = ["fit", str(store), "--run", str(run), *OPTIONS, "--schedule", schedule]
     if kind == "started":
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         return subprocess.Popen([*PROGRAM, *arguments], env=environment(), **quiet)
