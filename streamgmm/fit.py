@@ -20,13 +20,14 @@ from streamgmm.events import Event
 from streamgmm.executors.base import AbstractExecutor
 from streamgmm.initialisers._sample import Sample, draw_sample
 from streamgmm.initialisers.base import AbstractInitialiser
+from streamgmm.left_behind import left_behind
 from streamgmm.mixture import Mixture
 from streamgmm.passes import Caller, FitProblem, Observer, Stop, changed_rows, one_pass
 from streamgmm.regularisation import Regularisation
 from streamgmm.rounds import Turn, added, turn_of
 from streamgmm.schedules.base import AbstractSchedule, Look, Step
 from streamgmm.sources.base import AbstractSource
-from streamgmm.state import Contender, FitState, Outcome, Tally
+from streamgmm.state import BEHIND, Contender, FitState, Outcome, Tally
 
 REPAIRS_A_COMPONENT = 3  # a component that falls again after so many reseeds is left to the floor
 SAME_MEAN, ROUNDING = 1e-9, 1e-13  # of a column's deviation, and of its mean: what the order of additions can do is far less
@@ -236,8 +237,9 @@ def _end_pass(
         contenders[contender.start] = _judged(problem, contender, value, verdict, acted)
     read: dict[str, Any] = {"rows": tally.rows, "skipped": tally.skipped, "weight": tally.weight, **columns}
     kept: dict[str, Any] = {"checksums": tally.checksums, "lost": tally.lost, "step": 0, "tally": Tally()}
-    state = replace(state, contenders=tuple(contenders), passes=number, **read, **kept)
+    state = replace(state, contenders=left_behind(contenders, tally.weight), passes=number, **read, **kept)
     _tell_pass(state, observe)
+    _tell_left(contenders, state, observe)
     return state
 
 
@@ -255,6 +257,13 @@ def _tell_pass(state: FitState, observe: Observer) -> None:
     observe(Event("pass", f"pass {state.passes}: log-likelihood {best.log_likelihood:.10g} per row{said}", {**details, "change": change}))
     if state.skipped and state.passes == 1:
         observe(Event("skipped", f"{state.skipped:,} rows are left out", {"rows": state.skipped}))
+
+
+def _tell_left(before: Sequence[Contender], state: FitState, observe: Observer) -> None:
+    for old, new in zip(before, state.contenders, strict=True):
+        if BEHIND in new.memory and BEHIND not in old.memory:
+            details = {"pass": state.passes, "start": new.start}
+            observe(Event("schedule", f"pass {state.passes}, start {new.start}: left behind, it cannot win any more", details))
 
 
 def _columns_of(problem: FitProblem, state: FitState, statistics: MixtureStatistics) -> dict[str, tuple[float, ...]]:

@@ -32,6 +32,7 @@ from streamgmm.initialisers.kmeans_parallel import KMeansParallel
 from streamgmm.kept_sample import kept_sample
 from streamgmm.kept_scan import KeptScan, drop_scans
 from streamgmm.kept_sums import LastSums, keep_sums
+from streamgmm.left_behind import taken_up
 from streamgmm.memory import refuse_large_blocks
 from streamgmm.mixture import Mixture
 from streamgmm.model_file import SavedModel, load_model, save_model
@@ -329,9 +330,9 @@ def _same_model(path: Path, model: SavedModel) -> bool:
 
 def reopened(state: FitState, configuration: FitConfiguration) -> FitState:
     """A saved state under a configuration whose max_iter or tol may have changed: open again where there is more to do."""
-    contenders = tuple(replace(c, converged=_still_converged(c, configuration.tol)) for c in state.contenders)
+    contenders = taken_up([replace(c, converged=_still_converged(c, configuration.tol)) for c in state.contenders])
     state = replace(state, contenders=contenders)
-    if all(c.converged for c in contenders):
+    if not state.active:
         return replace(state, outcome=Outcome.CONVERGED)
     return replace(state, outcome=Outcome.PASSES_EXHAUSTED if state.passes >= configuration.most_passes else None)
 

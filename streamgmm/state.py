@@ -4,7 +4,7 @@ States are frozen; the loop makes a new one after each pass. `to_record` and `fr
 strict JSON and back, bit for bit.
 """
 
-__all__ = ["Contender", "FitState", "Outcome", "Progress", "Tally"]
+__all__ = ["BEHIND", "Contender", "FitState", "Outcome", "Progress", "Tally"]
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -69,6 +69,7 @@ class Progress:
     done: tuple[tuple[Span, Partial], ...]
 
 
+BEHIND = "behind"  # in a contender's memory: it was left behind (left_behind.py)
 NO_CHECKSUMS: npt.NDArray[np.uint32] = np.empty(0, np.uint32)
 
 
@@ -123,8 +124,8 @@ class FitState:
 
     @property
     def active(self) -> tuple[Contender, ...]:
-        """Contenders that have not converged."""
-        return tuple(c for c in self.contenders if not c.converged)
+        """Contenders that go on: that have not converged, and may still win."""
+        return tuple(c for c in self.contenders if not c.converged and BEHIND not in c.memory)
 
     @property
     def best(self) -> Contender:

@@ -30,6 +30,7 @@ FLOORS = {
     **dict.fromkeys(("initialisers", "commit_file", "open_storage", "stopping", "model_file"), 5),
     **dict.fromkeys(("fit", "passes", "rounds", "saving", "checkpoint", "kept_sample", "kept_scan", "exploration", "scan"), 6),
     "sample_em": 4,
+    "left_behind": 5,
     "over_fit": 5,
     **dict.fromkeys(("ladder_scores", "ladder_starts", "partial_check"), 5),
     "kept_sums": 5,
