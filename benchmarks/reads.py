@@ -9,8 +9,8 @@ and three pixels of Gaia DR2, the same rows for all. A read of all rows for the 
 in nats, of the total log-likelihood, to the best value that any of the fits here has found; the best look so far counts. `auto` is timed
 to its own end and then goes on beyond it. A problem is resolvable where it finds the remaining error below a tenth of a standard
 error when it ends, within its 30 passes. scikit-learn has the rows in memory, and one thread; its looks are counted all the same, and
-those of its k-means are not. Its ten starts, and a fit of `auto` to be put beside them, take 100,000 of the rows where K is 32 or more,
-and of the stars.
+those of its k-means are not. Its ten starts, and a fit of `auto` to be put beside them, take 100,000 of the rows, 50,000 where K is 32
+or more.
 
 With --json everything is written after every fit, and what the file holds is not measured again.
 """

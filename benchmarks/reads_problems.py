@@ -12,7 +12,7 @@ import numpy as np
 from streamgmm.arrays import ArrayND
 from streamgmm.sources import open_source
 
-ROWS, TEN_ROWS, LARGE_K = 400_000, 100_000, 32
+ROWS, TEN_ROWS, TEN_ROWS_OF_LARGE, LARGE_K = 400_000, 100_000, 50_000, 32
 SHAPES = ((2, 4), (3, 8), (5, 10), (4, 6), (6, 8), (8, 8), (3, 5), (4, 12), (2, 6), (10, 6), (5, 16), (16, 4), (6, 12), (3, 12), (8, 16))
 LARGE_SHAPES = ((4, 32), (6, 64), (16, 32))
 TYCHO_COLUMNS = ("pm_ra", "pm_dec", "bt_vt", "vt")
@@ -58,7 +58,7 @@ def problems_of(rows: int, seed: int, tycho: str | None, gaia: str | None) -> li
 
 
 def _ten_rows(k: int) -> int:
-    return TEN_ROWS if k >= LARGE_K else ROWS
+    return TEN_ROWS_OF_LARGE if k >= LARGE_K else TEN_ROWS
 
 
 def _real(name: str, place: str, k: int, rows: int) -> Problem:
