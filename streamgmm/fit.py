@@ -184,7 +184,7 @@ def _stepped(
     kept = contender.memory, contender.log_likelihoods, problem.stopping.tol, problem.sample
     weight = state.weight if state.passes else (state.tally.weight + statistics.weight) / turn.share
     regularisation = _regularisation(problem, contender)
-    look = Look(contender.mixture, statistics, regularisation, *kept, state.step, turn.steps, weight)
+    look = Look(contender.mixture, statistics, regularisation, *kept, state.step, turn.steps, weight, problem.threads)
     step = problem.schedule.update(look)
     _tell(problem, contender, step, number, observe)
     return step

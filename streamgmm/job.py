@@ -310,7 +310,15 @@ class Job:
             with nothing_to_save(self.stop_requested, EXIT_STOPPED):
                 sample = self.sample.block
         return FitProblem(
-            self.guarded, self.schedule, c.regularisation(), c.stopping(), c.assignment == "hard", c.arithmetic, sample=sample, seed=c.seed
+            self.guarded,
+            self.schedule,
+            c.regularisation(),
+            c.stopping(),
+            c.assignment == "hard",
+            c.arithmetic,
+            sample=sample,
+            seed=c.seed,
+            threads=self.local_threads,
         )
 
     def finish(self, run: Run, result: FitResult) -> None:

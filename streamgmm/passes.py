@@ -37,6 +37,7 @@ class FitProblem:
     """What is fitted to what, and how: all that the loop needs besides where to start and where to run.
 
     sample: rows in memory with the weight that each stands for, for schedules that ask them. seed: of the order in which schedules read.
+    threads: for what schedules compute from the sample.
     """
 
     source: AbstractSource
@@ -47,6 +48,7 @@ class FitProblem:
     arithmetic: str = "float64"
     sample: Block | None = None
     seed: int = 0
+    threads: int = 1
 
     @property
     def single(self) -> bool:

@@ -11,7 +11,6 @@ s_u = r z, s_e = r (z^T G z - tr G) / 2, s_pi = r - pi. Where components share a
 
 __all__ = ["MOST_PARAMETERS", "TILE", "NewtonStep", "decrement_towards", "newton_step"]
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -47,7 +46,7 @@ class NewtonStep:
     mixture: Mixture | None
 
 
-def newton_step(mixture: Mixture, moments: Statistics, weight: float, sample: Block, damping: float = 0.0) -> NewtonStep:
+def newton_step(mixture: Mixture, moments: Statistics, weight: float, sample: Block, damping: float = 0.0, threads: int = 1) -> NewtonStep:
     """For moments about this mixture, of rows with this weight in all.
 
     I is measured against the information that complete rows would hold: along its eigenvectors their ratio is 1 where EM's own step is
@@ -61,7 +60,7 @@ def newton_step(mixture: Mixture, moments: Statistics, weight: float, sample: Bl
     basis = _basis(components)
     score = _score_of(mixture, components, moments, basis)
     with threadpool_limits(1):  # the same bits whatever the number of threads
-        information = _information(mixture, components, basis, sample)
+        information = _information(mixture, components, basis, sample, threads)
         information *= weight / float(_weight_of(sample).sum())
         unit = _Complete.of(mixture, components, basis, weight)
         ratios, vectors = np.linalg.eigh(unit.whitened(unit.whitened(information).T))
@@ -157,14 +156,14 @@ def _whitened_second(components: AbstractGaussian, moments: GaussianMoments, w: 
     return np.asarray(np.einsum("kij,kjl,kml->kim", w[: len(second)], second, w[: len(second)]))
 
 
-def _information(mixture: Mixture, components: AbstractGaussian, basis: FloatArray, sample: Block) -> FloatArray:
+def _information(mixture: Mixture, components: AbstractGaussian, basis: FloatArray, sample: Block, threads: int) -> FloatArray:
     p = mixture.n_parameters
     wanted = max(ROWS_A_PARAMETER * p, min(MOST_ROWS, int(MOST_FLOPS / (2 * p * p))))
     every = max(1, sample.n_rows // wanted)
     x, weight = sample.x[::every], _weight_of(sample)[::every]
     edges = np.linspace(0, len(x), CHUNKS + 1).astype(int)
     chunks = [slice(first, last) for first, last in pairwise(edges)]
-    with ThreadPoolExecutor(os.cpu_count() or 1, "streamgmm-information") as pool:
+    with ThreadPoolExecutor(threads, "streamgmm-information") as pool:
         parts = pool.map(lambda rows: _part(mixture, components, basis, x[rows], weight[rows]), chunks)
         total = np.zeros((p, p))
         for part in parts:

@@ -9,7 +9,6 @@ which no matrix is made, so that it fits any number of parameters. This is the s
 
 __all__ = ["ROWS_A_PARAMETER", "anchored_step"]
 
-import os
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
@@ -50,7 +49,7 @@ def anchored_step(look: Look) -> NewtonStep | None:
     thin = _thin(mixture, sample)
     if repairs or thin.all():
         return None
-    with ThreadPoolExecutor(os.cpu_count() or 1, "streamgmm-anchored") as pool:
+    with ThreadPoolExecutor(look.threads, "streamgmm-anchored") as pool:
         chunks = _chunks(sample)
 
         def on_sample(one: Mixture) -> Mixture:

@@ -62,7 +62,7 @@ class Auto(Anderson):
         """The step from the sample's information, None where there is no sample, or no room for the matrix."""
         if look.sample is None or look.mixture.n_parameters > MOST_PARAMETERS:
             return None
-        return newton_step(look.mixture, look.statistics.components, look.statistics.weight, look.sample, damping)
+        return newton_step(look.mixture, look.statistics.components, look.statistics.weight, look.sample, damping, look.threads)
 
     def result(self, mixture: Mixture, memory: Mapping[str, FloatArray], *, converged: bool) -> Mixture:
         """The mixture of the last look where it was the end, whose likelihood was measured; else as any accelerated pass."""

@@ -30,6 +30,7 @@ class Look:
     mixture: the one that the statistics are taken about. memory: what the schedule has kept. tol: when to stop, in the schedule's own
     measure. sample: rows of the table with the weight that each stands for, where the fit holds one. step: rounds of this pass that were
     made before. steps: rounds of this pass in all, None where nobody knows. weight: of all rows of the table, as far as one knows.
+    threads: for work in this process, which change no bit.
     """
 
     mixture: Mixture
@@ -42,6 +43,7 @@ class Look:
     step: int = 0
     steps: int | None = 1
     weight: float = 0.0
+    threads: int = 1
 
 
 @dataclass(frozen=True, eq=False)
