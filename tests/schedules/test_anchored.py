@@ -126,8 +126,8 @@ def test_at_most_three_steps_are_anchored(block, monkeypatch):
 # ---- steps that do harm ----------------------------------------------------------------------------------------------
 
 
-def reversed_step(mixture, moments, weight, sample, damping=0.0):
-    found = newton_step(mixture, moments, weight, sample, damping)
+def reversed_step(mixture, moments, weight, sample, damping, threads):
+    found = newton_step(mixture, moments, weight, sample, damping, threads)
     return replace(found, mixture=from_vector(2 * to_vector(mixture) - to_vector(found.mixture), mixture))
 
 
