@@ -32,27 +32,31 @@ ROWS_A_PARAMETER = 20  # rows of the sample at least
 MOST_ROWS, MOST_FLOPS = 200_000, 2e10  # else: the sum of outer products takes a second or two
 CHUNKS = 4  # of the sample, summed side by side, and added in their order
 TILE = 1 << 20  # numbers of a tile of scores
-SINGULAR = 1e-9  # of the information of complete rows: what is below is not determined by the sample
+SINGULAR = 1e-4  # of the information of complete rows: what is below, or negative, the sample does not determine
 LEAST = 1e-2  # the same, for steps
 FARTHEST = 4.0  # standard errors of the sample that a step may go in any direction
 
 
 @dataclass(frozen=True, eq=False)
 class NewtonStep:
-    """decrement: S^T I^-1 S. expected: nats that the step should gain. mixture: where it leads, None where nothing sound is."""
+    """decrement: S^T I^-1 S. expected: nats that the step should gain. mixture: where it leads, None where nothing sound is.
+
+    is_guess: the information is not positive definite; the decrement alone is no reason to end.
+    """
 
     decrement: float
     expected: float
     mixture: Mixture | None
+    is_guess: bool = False
 
 
 def newton_step(mixture: Mixture, moments: Statistics, weight: float, sample: Block, damping: float = 0.0, threads: int = 1) -> NewtonStep:
     """For moments about this mixture, of rows with this weight in all.
 
     I is measured against the information that complete rows would hold: along its eigenvectors their ratio is 1 where EM's own step is
-    Newton's, 0 where nothing is known. In the decrement, directions in which the sample determines nothing count as if it determined
-    next to nothing. A step takes the ratio's absolute value, at least LEAST, and adds the damping (Levenberg): much of it makes a short
-    step of EM.
+    Newton's, 0 where nothing is known. The decrement takes its absolute value, at least SINGULAR: where that is not the ratio itself, the
+    sample does not know the curvature, and the decrement is a guess. A step takes at least LEAST, and adds the damping (Levenberg): much
+    of it makes a short step of EM.
     """
     components = mixture.components
     assert isinstance(components, AbstractGaussian)
@@ -68,9 +72,10 @@ def newton_step(mixture: Mixture, moments: Statistics, weight: float, sample: Bl
         used = np.maximum(np.abs(ratios), LEAST) + damping
         farthest = FARTHEST * np.sqrt(max(weight / sample.n_rows, 1.0) / used)
         step = np.clip(along / used, -farthest, farthest)
-        decrement = (along**2 / np.maximum(ratios, SINGULAR)).sum()
+        decrement = (along**2 / np.maximum(np.abs(ratios), SINGULAR)).sum()
         expected = along @ step - (ratios * step**2).sum() / 2
-        return NewtonStep(float(decrement), float(expected), _moved(mixture, components, basis, unit.unwhitened(vectors @ step)))
+        moved = _moved(mixture, components, basis, unit.unwhitened(vectors @ step))
+        return NewtonStep(float(decrement), float(expected), moved, is_guess=bool(ratios[0] < SINGULAR))
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,6 +19,7 @@ from streamgmm.registry import implementation
 from streamgmm.regularisation import Regularisation
 from streamgmm.remaining_error import newton_step
 from streamgmm.schedules.anderson import Anderson
+from streamgmm.schedules.auto import Auto
 from streamgmm.schedules.base import Look
 from streamgmm.sources import as_source
 from streamgmm.state import FitState, Outcome
@@ -133,6 +134,19 @@ def test_the_decrement_is_counted_in_rows_of_the_table():
     once = newton_step(mixture, statistics.components, 3000.0, block_of(x)).decrement
     ten = newton_step(mixture, statistics.components.scale(10.0), 30_000.0, block_of(x, 10.0)).decrement
     assert ten == pytest.approx(10 * once, rel=1e-9)
+
+
+def test_a_saddle_is_no_end():
+    """Two components in one place are a fixed point of EM: the score is zero, and the information is not positive definite."""
+    x = np.random.default_rng(4).normal(0, 1, (4000, 1)) + np.where(np.arange(4000) % 2, 3.0, -3.0)[:, None]
+    one = implementation("components", "gaussian_full")(np.full((2, 1), x.mean()), np.full((2, 1, 1), x.var()))
+    saddle, block = Mixture(one, FreeWeights(np.array([0.5, 0.5]))), block_of(x)
+    statistics = statistics_of(saddle, block)
+    found = newton_step(saddle, statistics.components, 4000.0, block)
+    assert found.is_guess
+    assert found.decrement < 1e-9  # which alone would end the fit here
+    look = Look(saddle, statistics, NO_FLOORS, tol=1e-3, sample=block)
+    assert not Auto().update(look).converged
 
 
 # ---- accelerated passes ------------------------------------------------------------------------------------------------

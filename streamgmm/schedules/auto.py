@@ -108,8 +108,17 @@ def _extrapolated(look: Look, image: Mixture, damping: float) -> tuple[Mixture, 
 def _left(look: Look, found: NewtonStep | None) -> tuple[float | None, str]:
     """Mean square of the remaining error in standard errors, None where nothing tells; and what it rests on."""
     if found is not None:
-        return found.decrement / look.mixture.n_parameters, ""
+        left = found.decrement / look.mixture.n_parameters
+        return (max(left, _last_gain(look)), " (the sample alone cannot tell)") if found.is_guess else (left, "")
     return (None, "") if look.sample is not None and look.mixture.n_parameters <= MOST_PARAMETERS else _by_gains(look)
+
+
+def _last_gain(look: Look) -> float:
+    """What the last pass has gained, in the same measure; infinite before the second one."""
+    if not look.log_likelihoods:
+        return np.inf
+    gain = abs(look.statistics.mean_log_likelihood - look.log_likelihoods[-1]) * look.statistics.weight
+    return 2 * gain / look.mixture.n_parameters
 
 
 def _by_gains(look: Look) -> tuple[float | None, str]:
