@@ -13,7 +13,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from streamgmm.checkpoint import Run
@@ -181,7 +181,7 @@ class UpdateJob(Job):
                     f"{run.place} holds another run than this update (or was gone on with since): {_differences(found, self.origin)};"
                     " choose a new folder"
                 )
-        return super().fit_held(run)
+        return Job.fit_held(replace(self, observe=partial(_of_an_update, self.observe)), run)
 
     def first_state(self) -> FitState:
         """Before a pass of which the kept sums are done."""
@@ -313,3 +313,9 @@ def update(
     with executor_for(executor, source) as chosen:
         job = prepared(old, new, source, chosen, how, read_all=read_all, observe=observe)
         return job.fit_in(new) if job.appendix.rows_appended else None
+
+
+def _of_an_update(observe: Observer, event: Event) -> None:
+    """What becomes of events: one pass is all that was wanted, max_iter is no news."""
+    if event.kind != "finish":
+        observe(event)

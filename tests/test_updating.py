@@ -398,6 +398,7 @@ def test_a_nightly_job(tmp_path, capsys):
     assert not (tmp_path / "1").exists()
     made = shell.json("update", tmp_path / "0", tmp_path / "stars-3500.zarr", "--into", tmp_path / "1")
     assert made["said"].startswith("one exact EM step over all 3,500 rows")
+    assert "max_iter" not in (tmp_path / "1" / "events.jsonl").read_text()  # one pass is what was asked for
     code, out, err = shell("update", tmp_path / "1", store(4000), "--into", tmp_path / "2", "--how", "quick")
     assert (code, "500 rows looked at once" in out, "blocks 13 to 15" in err) == (0, True, True)
     assert "nothing to do" in shell("update", tmp_path / "2", tmp_path / "stars-4000.zarr", "--into", tmp_path / "3")[1]
