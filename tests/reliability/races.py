@@ -35,7 +35,7 @@ def bucket_trials(n, seed):
 def trials(n, seed, kind="folder"):
     """n simultaneous starts, a tenth of them of eight processes; with each tenth one frozen and one killed owner."""
     command = [sys.executable, "-m", "tests.reliability.races", str(n), str(seed), kind]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=DEADLINE + 2 * n)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=DEADLINE + 10 * n)
     if done.returncode:
         raise AssertionError(done.stderr)
     return Outcome(**json.loads(done.stdout))
