@@ -52,7 +52,8 @@ def _trial(call, k, fault):
         place = Path(scratch, "runs", "run")
         # A leading "?" lets strace go on where the machine has no call of that name (link, on some, is linkat).
         calls = {"link": "?link,?linkat", "unlink": "?unlink,?unlinkat", "mkdir": "?mkdir,?mkdirat"}.get(call, call)
-        command = ["strace", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", f"trace={calls}", "-e", f"inject={calls}:{fault}:when={k}"]
+        command = ["strace", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null"]
+        command += ["-e", f"trace={calls}", "-e", f"inject={calls}:{fault}:when={k}"]
         program = [sys.executable, "-m", "tests.reliability.system_calls", str(place)]
         done = subprocess.run([*command, *program], capture_output=True, text=True, check=False, cwd=ROOT, timeout=DEADLINE)
         acknowledged = max([int(word) for word in done.stdout.split()], default=-1)
