@@ -83,7 +83,7 @@ class FitConfiguration(BaseModel):
     @property
     def most_passes(self) -> int:
         """max_iter, or what stands for it."""
-        return self.max_iter or MOST_PASSES.get(self.schedule, 100)
+        return self.max_iter or MOST_PASSES.get(self.schedule_name, 100)
 
     @property
     def explores(self) -> bool:

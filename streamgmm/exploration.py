@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from streamgmm.block import Block
 from streamgmm.components._gaussian import AbstractGaussian, Structure
@@ -89,7 +90,8 @@ def explore(
         except StreamGMMError:  # a start that collapses is no start; what ails the rows themselves ends all of them
             return None
 
-    with ThreadPoolExecutor(threads, "streamgmm-explore") as pool:
+    # The limit is the whole process's: set here once, it cannot be lifted by one thread while another one counts on it.
+    with threadpool_limits(1), ThreadPoolExecutor(threads, "streamgmm-explore") as pool:
         found = [one for one in pool.map(begin, range(len(generators))) if one is not None]
         if not found:
             return [law(initialiser.start(family, sample, n_components, np.random.default_rng(seed)))]

@@ -46,7 +46,7 @@ from streamgmm.signals import nothing_to_save
 from streamgmm.sources._damage_policy import DamagePolicy
 from streamgmm.sources.base import AbstractSource
 from streamgmm.sources.guarded import guard
-from streamgmm.state import Contender, FitState, Outcome
+from streamgmm.state import Contender, FitState, Outcome, Tally
 from streamgmm.storage.base import AbstractStorage
 from streamgmm.surroundings import noting, other_profile, own_profile, threads_wanted
 
@@ -339,7 +339,10 @@ def _same_model(path: Path, model: SavedModel) -> bool:
 def reopened(state: FitState, configuration: FitConfiguration) -> FitState:
     """A saved state under a configuration whose max_iter or tol may have changed: open again where there is more to do."""
     contenders = taken_up([replace(c, converged=_still_converged(c, configuration.tol)) for c in state.contenders])
-    state = replace(state, contenders=contenders)
+    again = replace(state, contenders=contenders)
+    if [c.start for c in again.active] != [c.start for c in state.active]:  # what was done of a pass was done for others
+        again = replace(again, step=0, tally=Tally(), progress=None)
+    state = again
     if not state.active:
         return replace(state, outcome=Outcome.CONVERGED)
     return replace(state, outcome=Outcome.PASSES_EXHAUSTED if state.passes >= configuration.most_passes else None)

@@ -84,8 +84,10 @@ class LadderJob(Job):
             for number, mixture in enumerate(starts_from_sample(initialiser, self.family, sample, k, c.n_init, child))
         ]
 
+        careful = replace(c.regularisation(), on_singular="floor")  # one bad start of many ends nothing, and keeps its K
+
         def fit(mixture: Mixture, rows: Block) -> Any:
-            return fit_on_sample(mixture, rows, c.regularisation(), hard=c.assignment == "hard")
+            return fit_on_sample(mixture, rows, careful, hard=c.assignment == "hard")
 
         if c.n_init > 1:
             made = from_above(made, self._merged_path(rng))

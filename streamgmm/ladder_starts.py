@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from streamgmm.arrays import ArrayN
 from streamgmm.block import Block
@@ -71,7 +72,7 @@ def from_above(starts: Sequence[Start], path: Mapping[int, Mixture]) -> list[Sta
 def race(starts: Iterable[Start], sample: Block, fit: Fitter, threads: int = 1) -> Starts:
     """Fit all starts to the sample, and drop the hopeless ones of each K. The threads change no bit."""
     listed = sorted(starts, key=lambda start: (start.n_components, start.number))
-    with ThreadPoolExecutor(threads, "streamgmm-starts") as pool:
+    with threadpool_limits(1), ThreadPoolExecutor(threads, "streamgmm-starts") as pool:  # the limit is the whole process's
         fitted = list(pool.map(lambda start: fit(start.mixture, sample), listed))
     kept: list[Start] = []
     dropped: list[Dropped] = []

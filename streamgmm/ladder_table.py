@@ -175,7 +175,7 @@ def _rung(contender: Contender, place: tuple[int, int], scores: LadderScores, be
     alone, beside = ((None, None), (None, None)) if best is None else (scores.held_out(i), scores.difference(i, best))
     return Rung(
         contender=i,
-        n_components=place[0],
+        n_components=contender.mixture.n_components,
         number=place[1],
         n_parameters=p,
         log_likelihood=likelihood,

@@ -89,7 +89,7 @@ class _Complete:
     def of(cls, mixture: Mixture, components: AbstractGaussian, basis: FloatArray, weight: float) -> "_Complete":
         shares = np.maximum(mixture.weights.proportions, np.finfo(np.float64).tiny)
         root = np.sqrt(_shares(mixture, shares))  # with s for it, D = diag(s): the information is D (1 - s s^T) D
-        more = np.outer(root, root) * ((shares[-1] ** -0.5 - 1) / (1 - shares[-1])) if root.size else 0.0
+        more = np.outer(root, root) * (1 / (np.sqrt(shares[-1]) * (1 + np.sqrt(shares[-1])))) if root.size else 0.0
         means = np.repeat(shares, components.n_features)
         traces = np.einsum("pij,pij->p", basis, basis) / 2
         covariances = np.outer(shares.sum(keepdims=True) if components.structure.shared else shares, traces)

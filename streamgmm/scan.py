@@ -123,6 +123,6 @@ def _mapped(
                 observe(Event("reading", f"scan: {rows:,} rows", details))
             elif one.kind != "waiting":
                 observe(one)
-            if keeper is not None and keeper.due():
+            if keeper is not None and tree.held and keeper.due():
                 keeper.keep(tree.held)
     return tree.result()

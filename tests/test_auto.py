@@ -5,24 +5,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamgmm import exploration
 from streamgmm.block import Block
 from streamgmm.checkpoint import Run
 from streamgmm.configuration import EXPLORING, FitConfiguration
 from streamgmm.coordinates import from_vector, scale_of, to_vector
-from streamgmm.em import e_step, m_step
+from streamgmm.em import MixtureStatistics, e_step, m_step
 from streamgmm.executors.serial import Serial
 from streamgmm.executors.threads import Threads
-from streamgmm.job import Job
+from streamgmm.job import Job, reopened
 from streamgmm.merging import least_costly_pairs, merged
 from streamgmm.mixture import Mixture
 from streamgmm.registry import implementation
 from streamgmm.regularisation import Regularisation
 from streamgmm.remaining_error import newton_step
 from streamgmm.schedules.anderson import Anderson
-from streamgmm.schedules.auto import Auto
+from streamgmm.schedules.auto import Auto, _by_gains
 from streamgmm.schedules.base import Look
 from streamgmm.sources import as_source
-from streamgmm.state import FitState, Outcome
+from streamgmm.state import Contender, FitState, Outcome, Tally
 from streamgmm.weights.fixed import FixedWeights
 from streamgmm.weights.free import FreeWeights
 
@@ -147,6 +148,26 @@ def test_a_saddle_is_no_end():
     assert found.decrement < 1e-9  # which alone would end the fit here
     look = Look(saddle, statistics, NO_FLOORS, tol=1e-3, sample=block)
     assert not Auto().update(look).converged
+
+
+def test_a_guess_before_the_second_pass_is_not_kept():
+    """It would be infinite, which no commit takes."""
+    rng = np.random.default_rng(0)
+    block = block_of(np.concatenate([rng.normal(0, 1, (1500, 2)), rng.normal((2, 1), 1, (1500, 2))]))
+    means = np.array([[-3.0, 3.0], [0.0, 0.0], [5.0, 1.0]])
+    start = Mixture(implementation("components", "gaussian_full")(means, np.tile(np.eye(2), (3, 1, 1))), FreeWeights(np.full(3, 1 / 3)))
+    statistics = statistics_of(start, block)
+    assert newton_step(start, statistics.components, 3000.0, block).is_guess
+    step = Auto().update(Look(start, statistics, NO_FLOORS, tol=1e-3, sample=block))
+    assert all(np.isfinite(value).all() for value in step.memory.values())
+    assert not step.converged
+
+
+def test_a_share_of_next_to_nothing_has_a_newton_step():
+    mixture = mixture_of("full", 2, 2, 3)
+    tiny = Mixture(mixture.components, FreeWeights(np.array([1e-17, 1.0])))
+    block = block_of(rows_of(mixture, 500))
+    assert np.isfinite(newton_step(tiny, statistics_of(tiny, block).components, 500.0, block).decrement)
 
 
 # ---- accelerated passes ------------------------------------------------------------------------------------------------
@@ -312,3 +333,68 @@ def test_a_single_component_is_known_at_once(table):
     result = job_of(table, n_components=1).fit()
     np.testing.assert_allclose(result.mixture.components.means[0], table.mean(axis=0))
     assert result.outcome is Outcome.CONVERGED
+
+
+# ---- ends ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("schedule", ["auto", "anchored", "anderson"])
+def test_a_component_at_its_floor_does_not_keep_a_fit_from_its_end(schedule):
+    """Identical rows (censored values, zeros): every pass lifts their component, and EM comes to rest all the same."""
+    rng = np.random.default_rng(1)
+    x = np.concatenate([rng.normal(0, 1, (1200, 2)), np.full((300, 2), 5.0), rng.normal(10, 1, (1000, 2))])
+    source = as_source(x[rng.permutation(len(x))], block_rows=500)
+    given = {"n_components": 3, "schedule": schedule, "block_rows": 500, "variance_floor": 1e-6, "seed": 0}
+    result = Job(source, FitConfiguration.checked(given), Serial()).fit()
+    assert result.outcome is Outcome.CONVERGED
+
+
+def test_without_newton_a_smaller_tol_goes_on(table, tmp_path, monkeypatch):
+    """The first look of a resume is at the mixture of the last one: that nothing was gained says nothing."""
+    monkeypatch.setattr("streamgmm.schedules.auto.MOST_PARAMETERS", 0)
+    monkeypatch.setattr(exploration, "EXPLORED_ROWS", 600)  # else it ends at the optimum of the table itself
+    monkeypatch.setattr(exploration, "EXPLORED_ROWS_A_PARAMETER", 1)
+    first = job_of(table, tol=1.0).fit_in(Run(tmp_path))
+    assert first.converged
+    passes = first.state.passes
+    second = job_of(table, tol=1e-9, max_iter=passes + 40).fit_in(Run(tmp_path))
+    assert second.state.passes > passes + 2
+    assert second.state.best.log_likelihood > first.state.best.log_likelihood
+
+
+def test_gains_that_do_not_fall_steadily_end_nothing():
+    """Those of extrapolated steps, and those that make up for a fall."""
+    look = look_of_gains
+    assert _by_gains(look([25.3, 32.1, 3.5]))[0] is None
+    assert _by_gains(look([-520.0, 10.0, 10.0]))[0] is None
+    assert _by_gains(look([-520.0, 20.0, 10.0, 0.1], points=2))[0] is None  # two gains since the fall
+    assert _by_gains(look([20.0, 10.0, 0.0]))[0] is None
+    assert _by_gains(look([20.0, 0.0, 0.0]))[0] == 0.0  # at rest
+    left, _ = _by_gains(look([8.0, 4.0, 2.0, 1.0]))
+    assert left == pytest.approx(2 * 2 * 1 / 5)  # p = 5: the larger of the last two gains, halved for ever
+
+
+def look_of_gains(gains, points=9):
+    mixture = mixture_of("spherical", 1, 4)
+    values = tuple(np.cumsum([-5000.0, *gains]) / 100)
+    statistics = MixtureStatistics(100, 0, 100.0, float(values[-1]) * 100, None)
+    memory = {"points": np.zeros((points, mixture.n_parameters))}
+    return Look(mixture, statistics, NO_FLOORS, memory, values[:-1])
+
+
+def test_hard_assignments_make_as_many_passes_as_plain_em():
+    assert FitConfiguration(n_components=2, assignment="hard").most_passes == 100
+    assert FitConfiguration(n_components=2).most_passes == 30
+
+
+def test_what_is_done_of_a_pass_goes_where_others_take_part():
+    mixture = mixture_of("full", 2, 2)
+    ended = Contender(0, mixture, (-3.0, -2.9999), converged=True)
+    tally = Tally(10, 0, 10.0, (-3.0,), (0,))
+    state = FitState((ended, Contender(1, mixture, (-3.0,))), passes=2, step=1, tally=tally)
+    same = reopened(state, FitConfiguration(n_components=2, schedule="stepwise", tol=1e-3))
+    assert (same.step, same.tally) == (1, tally)
+    stricter = reopened(state, FitConfiguration(n_components=2, schedule="stepwise", tol=1e-9))
+    assert len(stricter.active) == 2
+    assert stricter.step == 0
+    assert stricter.tally.log_likelihoods == ()

@@ -17,6 +17,7 @@ from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from streamgmm.arrays import FloatArray
 from streamgmm.block import Block
@@ -49,7 +50,7 @@ def anchored_step(look: Look) -> NewtonStep | None:
     thin = _thin(mixture, sample)
     if repairs or thin.all():
         return None
-    with ThreadPoolExecutor(look.threads, "streamgmm-anchored") as pool:
+    with threadpool_limits(1), ThreadPoolExecutor(look.threads, "streamgmm-anchored") as pool:
         chunks = _chunks(sample)
 
         def on_sample(one: Mixture) -> Mixture:
@@ -57,15 +58,16 @@ def anchored_step(look: Look) -> NewtonStep | None:
 
         try:
             shift = to_vector(image) - to_vector(on_sample(mixture))
-            found = _fixed_point(lambda one: _with(thin, from_vector(to_vector(on_sample(one)) + shift, one), image), mixture)
+            found, solved = _fixed_point(lambda one: _with(thin, from_vector(to_vector(on_sample(one)) + shift, one), image), mixture)
         except ConfigError:
             return None
     decrement = decrement_towards(mixture, look.statistics.components, found)
-    return NewtonStep(decrement, decrement / 2, found) if decrement > 0 else None  # else downhill: no fixed point was found
+    is_guess = bool(thin.any()) or not solved  # EM's own step is shorter than Newton's, and its decrement smaller
+    return NewtonStep(decrement, decrement / 2, found, is_guess) if decrement > 0 else None  # else downhill: no fixed point was found
 
 
-def _fixed_point(law: Law, start: Mixture) -> Mixture:
-    """Of the images seen, that of least residual."""
+def _fixed_point(law: Law, start: Mixture) -> tuple[Mixture, bool]:
+    """Of the images seen, that of least residual, and whether it is one."""
     mixture, best, least, first = start, start, np.inf, np.inf
     kept: dict[str, FloatArray] = {}
     scale = scale_of(start)
@@ -77,14 +79,14 @@ def _fixed_point(law: Law, start: Mixture) -> Mixture:
         if residual < least:
             best, least = image, residual
         if least <= ENOUGH * first:
-            break
+            return best, True
         if not residual <= ASTRAY * least:
             mixture, kept = best, {}
             continue
         points, images = history(kept, x, y)
         kept = {"points": points, "images": images}
         mixture = extrapolated(points, images, start) or image
-    return best
+    return best, False
 
 
 def _maximised(mixture: Mixture, chunks: list[Block], look: Look, pool: Executor) -> Mixture:

@@ -54,7 +54,8 @@ def accelerate(look: Look) -> Step:
         return Step(from_vector(memory["image"], look.mixture), memory={}, said="the likelihood fell: back to the EM step", converged=False)
     mixture, repairs = m_step(look.statistics, look.mixture, look.regularisation)
     if repairs or mixture.n_components != look.mixture.n_components or (mixture.weights.proportions == 0).any():
-        return Step(mixture, repairs, {}, converged=False if repairs else None)
+        lifted = all(repair.action == "floor" for repair in repairs)  # as every look is going to find it: no reason to go on
+        return Step(mixture, repairs, {}, converged=None if lifted else False)
     image = to_vector(mixture)
     points, images = history(memory, to_vector(look.mixture), image)
     kept: dict[str, FloatArray] = {"points": points, "images": images, "image": image, "value": np.array(value)}

@@ -38,7 +38,7 @@ class Auto(Anderson):
         """See the base class."""
         step = accelerate(look)
         if step.repairs or step.converged is False:
-            return _gone_wrong(look, step)
+            return _at_rest(look, step) or _gone_wrong(look, step)
         damping = _damping(look)
         found = self.informed(look, damping)
         left, how = _left(look, found)
@@ -67,6 +67,16 @@ class Auto(Anderson):
     def result(self, mixture: Mixture, memory: Mapping[str, FloatArray], *, converged: bool) -> Mixture:
         """The mixture of the last look where it was the end, whose likelihood was measured; else as any accelerated pass."""
         return mixture if converged else super().result(mixture, memory, converged=converged)
+
+
+def _at_rest(look: Look, step: Step) -> Step | None:
+    """The end of a fit with a component that every pass has to lift to its floor, where EM's own steps have come to rest."""
+    lifted = step.repairs and all(repair.action == "floor" for repair in step.repairs)
+    if not lifted or "expected" in look.memory or _last_gain(look) >= look.tol:
+        return None
+    said = "EM stands still, with a component at its floor"
+    seen = {"left": np.array(_last_gain(look)), "seen": to_vector(look.mixture)}
+    return Step(look.mixture, step.repairs, seen, converged=True, said=said)
 
 
 def _gone_wrong(look: Look, step: Step) -> Step:
@@ -109,25 +119,42 @@ def _left(look: Look, found: NewtonStep | None) -> tuple[float | None, str]:
     """Mean square of the remaining error in standard errors, None where nothing tells; and what it rests on."""
     if found is not None:
         left = found.decrement / look.mixture.n_parameters
-        return (max(left, _last_gain(look)), " (the sample alone cannot tell)") if found.is_guess else (left, "")
+        if not found.is_guess:
+            return left, ""
+        left = max(left, _last_gain(look))
+        return (left if np.isfinite(left) else None), " (the sample alone cannot tell)"
     return (None, "") if look.sample is not None and look.mixture.n_parameters <= MOST_PARAMETERS else _by_gains(look)
 
 
 def _last_gain(look: Look) -> float:
-    """What the last pass has gained, in the same measure; infinite before the second one."""
-    if not look.log_likelihoods:
-        return np.inf
-    gain = abs(look.statistics.mean_log_likelihood - look.log_likelihoods[-1]) * look.statistics.weight
-    return 2 * gain / look.mixture.n_parameters
+    """What the last pass has gained, in the same measure; infinite before the second one.
+
+    Where it looked at the very mixture of the pass before, as the first one of a resume does, what that one has gained.
+    """
+    seen = [look.memory[name][-1] if name == "points" else look.memory[name] for name in ("points", "seen") if name in look.memory]
+    again = any(np.array_equal(one, to_vector(look.mixture)) for one in seen)
+    gains = np.abs(_gains(look, 2))
+    return 2 * float(gains[-2:].max() if again else gains[-1]) / look.mixture.n_parameters if len(gains) > again else np.inf
 
 
 def _by_gains(look: Look) -> tuple[float | None, str]:
-    """The same from the last two gains, were they those of a geometric series (Aitken); None where they are not."""
-    values, weight = (*look.log_likelihoods, look.statistics.mean_log_likelihood), look.statistics.weight
-    if len(values) < 3:
-        return None, ""
-    before, gain = (values[-2] - values[-3]) * weight, (values[-1] - values[-2]) * weight
-    ratio = gain / before if before > 0 else 1.0
+    """The same from the last gains, as if they went on like a geometric series (Aitken); None where they do not fall one after the other.
+
+    Extrapolated steps gain unevenly: the larger of the last two gains and of their ratios counts. Those before a fall do not. Two gains of
+    nothing but rounding are rest.
+    """
+    how = " (from the last gains)"
+    points = look.memory.get("points")
+    gains = _gains(look, 3 if points is None else min(3, len(points)))
+    if len(gains) > 1 and (np.abs(gains[-2:]) <= ROUNDING * abs(look.statistics.log_likelihood)).all():
+        return 0.0, how
+    ratio = float(max(gains[1] / gains[0], gains[2] / gains[1])) if len(gains) == 3 and (gains > 0).all() else 1.0
     if not 0 <= ratio < 1:
         return None, ""
-    return 2 * gain * ratio / (1 - ratio) / look.mixture.n_parameters, " (from the last gains)"
+    return 2 * float(gains[1:].max()) * ratio / (1 - ratio) / look.mixture.n_parameters, how
+
+
+def _gains(look: Look, most: int) -> FloatArray:
+    """Nats that each of the last passes has gained, the newest last."""
+    values = (*look.log_likelihoods, look.statistics.mean_log_likelihood)[-most - 1 :]
+    return np.diff(values) * look.statistics.weight
