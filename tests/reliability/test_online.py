@@ -4,7 +4,7 @@ import hashlib
 from types import SimpleNamespace
 
 from streamgmm import passes
-from streamgmm.errors import DataChangedError, NondeterminismError
+from streamgmm.errors import DataChangedError, NondeterminismError, NumericalError
 from tests.reliability import online
 
 
@@ -32,5 +32,5 @@ def test_rounds_of_one_mixture_are_kept_apart_by_their_stamp(monkeypatch):
 def _is_other(seed, here, expected):
     try:
         return online.schedules.fit_under(seed, here) != expected
-    except (DataChangedError, NondeterminismError):
+    except (DataChangedError, NondeterminismError, NumericalError):  # the last where a result of another round has other rows
         return True
