@@ -49,9 +49,10 @@ class LastSums:
 
 
 def keep_sums(storage: AbstractStorage, number: int, sums: FitState) -> None:
-    """Write them as those of pass `number`, then drop those of other passes. Raises StorageError, NumericalError."""
+    """Write them as those of pass `number`, then drop those of other passes. Raises RunLockedError, StorageError, NumericalError."""
     raw, _ = pack(sums, Link(number, run=_identity(storage)))
     name = _name(number)
+    storage.refuse_if_lost()  # what is dropped would be another's
     try:
         storage.create(name, raw)
     except FileExistsError:  # left by a process that was killed before it could commit this pass

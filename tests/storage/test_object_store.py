@@ -6,6 +6,7 @@ import random
 import socket
 import time
 
+import numpy as np
 import pytest
 from obstore import exceptions
 from obstore.store import MemoryStore
@@ -14,9 +15,16 @@ from streamgmm import commands
 from streamgmm.checkpoint import Run
 from streamgmm.commands.where import Where
 from streamgmm.errors import RunLockedError, SecurityError, StorageError
+from streamgmm.initialisers._sample import Sample
+from streamgmm.kept_sample import kept_sample
+from streamgmm.kept_scan import KeptScan
+from streamgmm.kept_sums import keep_sums
 from streamgmm.open_storage import open_storage
+from streamgmm.reduce import Span
+from streamgmm.scan import ScanBlock
 from streamgmm.storage import _lease
 from streamgmm.storage.object_store import Bucket, ObjectStore
+from tests.making import rows_source
 from tests.reliability import acknowledgements
 from tests.reliability.acknowledgements import SimulatedBucket
 from tests.reliability.small_runs import RECORD, same_state, small_state
@@ -108,6 +116,36 @@ def test_p25_without_a_look_at_the_lease_it_commits_and_stops_the_owner(silent, 
             first.commit(small_state(2, 0.5))
             with pytest.raises(RunLockedError):
                 second.commit(small_state(2))
+
+
+SCANNED = ((Span(0, 0), ScanBlock(3, 5)(rows_source(np.ones((9, 2)), block_rows=9).read(0))),)
+KEEPS = {
+    "sample.zip": lambda storage: kept_sample(storage, {}, lambda: Sample(np.ones((2, 1)), np.ones(2), complete=True)),
+    "scan-000000.zip": lambda storage: KeptScan(storage, {}, 0.0).keep(SCANNED),
+    "statistics-000009.zip": lambda storage: keep_sums(storage, 1, small_state(1)),
+}
+
+
+@pytest.mark.parametrize("name", KEEPS)
+def test_p25_an_owner_that_wakes_removes_nothing_that_the_next_one_keeps(name, silent):
+    bucket = memory()
+    first, second = two_on(bucket)
+    with first, second:
+        bucket.put_new(name, b"the next one's")
+        with pytest.raises(RunLockedError, match="in use by process"):
+            KEEPS[name](first.storage)
+        assert bucket.get(name) == b"the next one's"
+
+
+@pytest.mark.parametrize("name", KEEPS)
+def test_p25_without_a_look_at_the_lease_it_is_gone(name, silent, monkeypatch):
+    monkeypatch.setattr(ObjectStore, "refuse_if_lost", lambda self: None)
+    bucket = memory()
+    first, second = two_on(bucket)
+    with first, second:
+        bucket.put_new(name, b"the next one's")
+        KEEPS[name](first.storage)
+        assert "the next one's" not in [str(bucket.get(found), "latin-1") for found in bucket.names("")]
 
 
 @pytest.fixture
