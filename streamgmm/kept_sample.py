@@ -17,7 +17,7 @@ import numpy as np
 
 from streamgmm.arrays import FloatArray
 from streamgmm.commit_file import checked_names, group_members, sealed, zipped
-from streamgmm.errors import CheckpointCorruptError, CheckpointError, StorageError, StreamGMMError
+from streamgmm.errors import CheckpointCorruptError, CheckpointError, RunLockedError, StorageError, StreamGMMError
 from streamgmm.events import Event, ignore
 from streamgmm.initialisers._sample import Sample
 from streamgmm.storage.base import AbstractStorage
@@ -38,7 +38,10 @@ def kept_sample(
     *,
     expected: bool = False,
 ) -> Sample:
-    """The sample that the storage holds, else one that is drawn and kept. expected: that it is not there is worth a word."""
+    """The sample that the storage holds, else one that is drawn and kept. expected: that it is not there is worth a word.
+
+    Raises RunLockedError where another process has taken the run over.
+    """
     try:
         return unpack_sample(storage.read(SAMPLE), origin)
     except FileNotFoundError:
@@ -49,8 +52,11 @@ def kept_sample(
         observe(Event("warning", f"the sample kept in {storage.describe()}/{SAMPLE} is drawn again: {why}", {"name": SAMPLE}))
     sample = draw()
     try:
+        storage.refuse_if_lost()
         storage.remove(SAMPLE)
         storage.create(SAMPLE, pack_sample(sample, origin))
+    except RunLockedError:
+        raise
     except (OSError, StreamGMMError) as error:
         observe(Event("warning", f"the sample is not kept, a resumed fit draws it again: {error}", {"name": SAMPLE}))
     return sample

@@ -14,7 +14,7 @@ import numpy as np
 
 from streamgmm.arrays import FloatArray
 from streamgmm.column_moments import Columns
-from streamgmm.errors import CheckpointCorruptError, CheckpointError, StorageError, StreamGMMError
+from streamgmm.errors import CheckpointCorruptError, CheckpointError, RunLockedError, StorageError, StreamGMMError
 from streamgmm.events import Event, ignore
 from streamgmm.kept_sample import Origin, pack_kept, unpack_kept
 from streamgmm.reduce import Span
@@ -56,13 +56,16 @@ class KeptScan:
         return self._clock() - self._saved >= self._every
 
     def keep(self, found: Found) -> None:
-        """Keep what is done in place of what was kept before."""
+        """Keep what is done in place of what was kept before. Raises RunLockedError where another process has taken the run over."""
         try:
+            self._storage.refuse_if_lost()
             before = _names(self._storage)
             number = int(NAME.fullmatch(before[-1])[1]) + 1 if before else 0  # type: ignore[index]  # they match
             self._storage.create(f"scan-{number:06d}.zip", pack_scan(found, self._origin))
             for name in before:
                 self._storage.remove(name)
+        except RunLockedError:
+            raise
         except (OSError, StreamGMMError) as error:
             self._observe(Event("warning", f"the scan is not kept, it goes on: {error}", {}))
         self._saved = self._clock()

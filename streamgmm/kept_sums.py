@@ -49,9 +49,10 @@ class LastSums:
 
 
 def keep_sums(storage: AbstractStorage, number: int, sums: FitState) -> None:
-    """Write them as those of pass `number`, then drop those of other passes. Raises StorageError, NumericalError."""
+    """Write them as those of pass `number`, then drop those of other passes. Raises RunLockedError, StorageError, NumericalError."""
     raw, _ = pack(sums, Link(number, run=_identity(storage)))
     name = _name(number)
+    storage.refuse_if_lost()  # what is dropped would be another's
     try:
         storage.create(name, raw)
     except FileExistsError:  # left by a process that was killed before it could commit this pass
@@ -73,12 +74,17 @@ def load_sums(storage: AbstractStorage, number: int) -> FitState | None:
     """The sums of pass `number`, None where they are not there. Raises CheckpointError where they are broken or of another run."""
     try:
         found = unpack(storage.read(_name(number)), number)
+        prefix_of(found.state)
     except FileNotFoundError:
         return None
     except CheckpointError as error:
-        raise type(error)(f"{storage.describe()}/{_name(number)}: {error}; it is needed by updates only, and may be deleted") from error
+        raise type(error)(
+            f"{storage.describe()}/{_name(number)}: {error}; only update and forget need it, and it may be deleted"
+        ) from error
     if found.link.run != _identity(storage):
-        raise CheckpointError(f"{storage.describe()}/{_name(number)} belongs to another run; delete it")
+        raise CheckpointError(
+            f"{storage.describe()}/{_name(number)} belongs to another run; only update and forget need it, and it may be deleted"
+        )
     return found.state
 
 
@@ -87,7 +93,7 @@ def prefix_of(sums: FitState) -> int:
     at = 0
     for span, _ in sums.progress.done if sums.progress else ():
         if span.first != at:
-            raise CheckpointError(f"the kept sums have a gap before block {span.first}; delete the file statistics-*.zip of the run")
+            raise CheckpointError(f"the kept sums have a gap before block {span.first}")
         at = (span.number + 1) << span.level
     return at
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -127,13 +128,13 @@ class LadderJob(Job):
         """See the base class; the contenders are compared in one more read after the last pass."""
         state = self.ended_state(run)
         with run.model_folder() as path:
-            saved = load_model(path) if state is not None and path.exists() else None
+            saved = _loaded(path) if state is not None else None
         return state is not None and _saved_ladder(saved, state, self.schedule) is not None
 
     def finish(self, run: Run, result: FitResult) -> None:
         """Score the contenders, unless that was done, and save the winner with the whole ladder."""
         with run.model_folder() as path:
-            saved = load_model(path) if path.exists() else None
+            saved = _loaded(path)
             ladder = _saved_ladder(saved, result.state, self.schedule)
             try:
                 ladder = ladder or self.scored(result.state, *_places(run.record()))
@@ -232,7 +233,7 @@ def ladder_in(run: Run, job: LadderJob, resume: str = "auto") -> Ladder:
     """The ladder of a run folder: begun, gone on with, or taken from there where it is complete."""
     state = job.fit_in(run, resume).state
     with run.model_folder() as path:
-        found = _saved_ladder(load_model(path), state, job.schedule) if path.exists() else None
+        found = _saved_ladder(_loaded(path), state, job.schedule)
     if found is not None:
         return found
     ended = state.outcome if state.outcome is Outcome.DEADLINE else Outcome.INTERRUPTED  # in the last read, where not in a pass
@@ -242,6 +243,14 @@ def ladder_in(run: Run, job: LadderJob, resume: str = "auto") -> Ladder:
 def _unfinished(state: FitState, criterion: str) -> Ladder:
     assert state.outcome is not None
     return Ladder(criterion, state.outcome, state.passes, state.rows, 0, 0.0, ())
+
+
+def _loaded(path: Path) -> SavedModel | None:
+    """The model that is there; None where there is none, or one that was damaged or killed on its way: it is written again."""
+    try:
+        return load_model(path)
+    except CheckpointError:
+        return None
 
 
 def _saved_ladder(saved: SavedModel | None, state: FitState, schedule: AbstractSchedule) -> Ladder | None:

@@ -1,4 +1,4 @@
-"""A run looked over without its rows: record, chain, hashes, numbers, ledger, saved parts of passes, model. Floor 7.
+"""A run looked over without its rows: record, chain, hashes, numbers, ledger, saved parts of passes, kept sums, model. Floor 7.
 
 The commits are read by the loader's own code, so that what is fine here is fine there. Nothing is written, locked or set aside, and
 what could not be judged is listed.
@@ -7,7 +7,7 @@ what could not be judged is listed.
 __all__ = ["Verification", "verify_run"]
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -18,10 +18,12 @@ from streamgmm.commit_file import Commit
 from streamgmm.configuration import MAY_CHANGE, FitConfiguration
 from streamgmm.errors import StreamGMMError
 from streamgmm.events import Event
+from streamgmm.kept_sums import load_sums
 from streamgmm.model_file import SavedModel, load_model
 from streamgmm.passes import FitProblem, check_saved_part
 from streamgmm.registry import implementation, names
 from streamgmm.rounds import turn_of
+from streamgmm.schedules.full_batch import FullBatch
 from streamgmm.sources.numpy_array import NumpyArraySource
 from streamgmm.state import FitState, Outcome
 
@@ -33,6 +35,7 @@ DONE = (Outcome.CONVERGED, Outcome.PASSES_EXHAUSTED)
 NOT_CHECKED = (
     "the rows of the store: they were not read",
     "whether somebody removed the newest commits: nothing points to the latest",
+    "the sums of a pass that no commit ends with: the next ones replace them",
     "the sample that a run keeps: one that is damaged is drawn again",
     "who wrote the run: hashes find accidents; somebody who may write there can make new ones",
 )
@@ -62,6 +65,7 @@ def verify_run(run: Run) -> Verification:
     faults += _ledger_faults(good, record)
     part_faults, unjudged = _part_faults(good, record)
     faults += part_faults
+    _check_sums(run, good, faults)
     with run.model_folder() as path:
         has_model = path.exists()
         model = _tried(lambda: load_model(path), faults) if has_model else None
@@ -83,6 +87,13 @@ def _tried(action: Callable[[], T], faults: list[str]) -> T | None:
     except (StreamGMMError, OSError) as error:
         faults.append(str(error))
         return None
+
+
+def _check_sums(run: Run, newest_first: Sequence[Commit], faults: list[str]) -> None:
+    """Those of the newest commit that ends a fit; one whose sums are gone is whole."""
+    ended = next((commit.state for commit in newest_first if commit.state.outcome in DONE), None)
+    if ended is not None:
+        _tried(lambda: load_sums(run.storage, ended.passes), faults)
 
 
 def _ledger_faults(newest_first: Sequence[Commit], record: Mapping[str, Any]) -> Iterator[str]:
@@ -107,7 +118,14 @@ def _part_faults(newest_first: Sequence[Commit], record: Mapping[str, Any]) -> t
     problem = _problem_of(record) if commits else None
     if problem is None:
         return [], [f"the saved part of a pass in commit {commit.number}" for commit in commits]
-    return [f"commit {commit.number}: {said}" for commit in commits for said in _said_of_part(problem, commit.state)], []
+    said = [(commit.number, _said_of_part(_at_work_on(problem, record, commit.state), commit.state)) for commit in commits]
+    return [f"commit {number}: {one}" for number, several in said for one in several], []
+
+
+def _at_work_on(problem: FitProblem, record: Mapping[str, Any], state: FitState) -> FitProblem:
+    """An exact update makes its one pass over all blocks, whatever schedule the run goes on with."""
+    by_update = _table(record.get("update")).get("how") == "exact" and state.passes == state.step == 0
+    return replace(problem, schedule=FullBatch()) if by_update else problem
 
 
 def _said_of_part(problem: FitProblem, state: FitState) -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
@@ -384,6 +385,23 @@ def test_a_finished_run_is_judged_anew_without_a_read(tmp_path, rng):
         assert model.provenance["ladder"]["criterion"] == criterion
         assert verify_run(Run(tmp_path / "run")).faults == ()
     assert len(source.reads) <= 2 * len(CRITERIA), "the ends, for the fingerprint"
+
+
+@pytest.mark.parametrize("harm", ["cut on its way", "damaged"])
+def test_a_model_that_is_not_whole_is_written_again(tmp_path, rng, harm):
+    x = clustered_rows(900, 2, 2, rng)
+    first = select(rows_source(x), [1, 2], checkpoint=tmp_path / "run", **QUICK)
+    path = tmp_path / "run" / "model.zarr"
+    whole = {member.name: member.read_bytes() for member in path.rglob("*") if member.is_file()}
+    if harm == "damaged":
+        (path / "zarr.json").write_bytes(whole["zarr.json"][:-9])
+    else:  # in an object store zarr.json goes first and comes last
+        (path / "zarr.json").unlink()
+        shutil.rmtree(next(member for member in path.iterdir() if member.is_dir()))
+    again = select(rows_source(x), [1, 2], checkpoint=tmp_path / "run", **QUICK)
+    assert again.rungs == first.rungs
+    assert {member.name: member.read_bytes() for member in path.rglob("*") if member.is_file()} == whole
+    assert verify_run(Run(tmp_path / "run")).faults == ()
 
 
 def test_a_run_of_another_ladder_is_refused(tmp_path, rng):

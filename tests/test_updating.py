@@ -16,12 +16,13 @@ from streamgmm.executors.serial import Serial
 from streamgmm.executors.threads import Threads
 from streamgmm.fit import run_fit, start_state
 from streamgmm.forgetting import model_without
-from streamgmm.job import Job
-from streamgmm.kept_sums import load_sums, prefix_of
+from streamgmm.job import DONE, Job
+from streamgmm.kept_sums import keep_sums, load_sums, prefix_of
 from streamgmm.model_file import load_model
 from streamgmm.passes import FitProblem
 from streamgmm.schedules.full_batch import FullBatch
 from streamgmm.sources import as_source
+from streamgmm.state import Progress
 from streamgmm.stopping import Stopping
 from streamgmm.updating import prepared
 from streamgmm.verification import verify_run
@@ -307,6 +308,52 @@ def test_a_flipped_bit_of_the_sums_is_found(tmp_path):
     path.write_bytes(raw)
     with pytest.raises(sg.errors.CheckpointError, match="may be deleted"):
         updated(run, tmp_path / "more", counted(x))
+    (fault,) = verify_run(run).faults
+    assert path.name in fault
+    assert "only update and forget need it" in fault
+    path.unlink()
+    assert verify_run(run).faults == ()
+
+
+def test_a_gap_in_the_sums_is_found(tmp_path):
+    run = fitted(tmp_path / "run", counted(rows_of(900)))
+    sums, (path,) = sums_of(run), run.folder.glob("statistics-*.zip")
+    path.unlink()
+    keep_sums(run.storage, run.latest().state.passes, replace(sums, progress=Progress("", sums.progress.done[1:])))
+    (fault,) = verify_run(run).faults
+    assert path.name in fault
+    assert "gap before block" in fault
+
+
+@pytest.mark.parametrize("schedule", ["full_batch", "incremental"])
+def test_an_update_that_was_stopped_verifies_and_goes_on(tmp_path, schedule):
+    x = rows_of(1500)
+    run, source, into = fitted(tmp_path / "run", counted(x[:1200]), schedule=schedule), counted(x), Run(tmp_path / "more")
+    made = prepared(run, into, source, Serial(), read_all=True)
+    begun = len(source.reads)
+    replace(made, stop_requested=lambda: len(source.reads) > begun + 11).fit_in(into)
+    state = into.latest().state
+    assert (state.passes, state.step) == (0, 0)
+    assert state.progress is not None
+    assert verify_run(into).faults == ()
+    assert updated(run, into.folder, counted(x), read_all=True)[0].outcome in DONE
+    assert verify_run(into).faults == ()
+
+
+def test_a_quick_update_that_is_gone_on_with_is_judged_by_its_schedule(tmp_path):
+    x = rows_of(1500)
+    run = fitted(tmp_path / "run", counted(x[:1200]), schedule="incremental")
+    _, into = updated(run, tmp_path / "more", counted(x), how="quick")
+    source = counted(x)
+    job = Job(
+        source,
+        FitConfiguration(**{**into.record()["configuration"], "max_iter": 9}),
+        Serial(),
+        stop_requested=lambda: len(source.reads) > 3,
+    )
+    job.fit_in(into)
+    assert into.latest().state.passes == 0
+    assert verify_run(into).faults == ()
 
 
 def test_sums_of_several_starts_are_those_of_the_winner(tmp_path):

@@ -2,9 +2,9 @@
 
 An object store has no locks. The owner of the newest lease rewrites it every second; whoever wants the run looks whether it changes. One
 that changes is held; one that stays as it is for `SILENCE` seconds, or whose process is gone, is followed by a lease of the next number,
-by an exclusive create. Leases are told apart by their bytes: the time in them is for people to read, and no clock but this process's
-own, monotonic one decides anything. An owner that was frozen finds the next lease before it commits; the exclusive create of the
-commit's number is the fence all the same.
+by an exclusive create. A process is looked for only among those that it signed to be one of. Leases are told apart by their bytes: the
+time in them is for people to read, and no clock but this process's own, monotonic one decides anything. An owner that was frozen finds
+the next lease before it commits; the exclusive create of the commit's number is the fence all the same.
 """
 
 __all__ = ["Lease"]
@@ -17,6 +17,7 @@ import socket
 import threading
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Protocol, final
 
 from streamgmm.errors import RunLockedError, StorageError
@@ -30,6 +31,8 @@ BEAT = 1.0  # seconds between two beats
 SILENCE = 10.0  # seconds without one after which an owner counts as gone
 LOOK = 0.2  # seconds between two looks at a lease
 LEAVING = 2.0  # seconds that giving it back may take
+
+_given_back: set[tuple[str, int]] = set()  # by writers of this process: a slow store may not say so of them yet
 
 
 class Place(Protocol):
@@ -75,16 +78,25 @@ class Lease:
             raise self._taken(self._number) from None
         self._beating = threading.Thread(target=self._beat, args=(self._number, self._leave), name="streamgmm-lease", daemon=True)
         self._beating.start()
-        for older in self._numbers():
-            if older < self._number:
-                self._place.remove(_name(older))
+        try:
+            self._remove_older()
+        except BaseException:
+            self.release()
+            raise
         return remarks
+
+    def _remove_older(self) -> None:
+        with contextlib.suppress(StorageError):  # the next owner tries again
+            for older in self._numbers():
+                if older < self._number:
+                    self._place.remove(_name(older))
 
     def release(self) -> None:
         """Give it back, without waiting long for a store that does not answer."""
         beating, self._beating = self._beating, None
-        self._leave.set()
         if beating is not None:
+            _given_back.add((self._writer, self._number))
+            self._leave.set()
             beating.join(LEAVING)
 
     def check(self) -> None:
@@ -107,12 +119,15 @@ class Lease:
         """Until the newest lease may be followed. Raises RunLockedError where its owner is alive."""
         first = self._read(number)
         owner = _signed(first)
-        if not first or owner.get("released") is True:
+        if not first or _is_free(owner, number):
             return []
         began = time.monotonic()
         while not _is_known_gone(owner) and time.monotonic() - began < SILENCE:
             time.sleep(LOOK)
-            if self._read(number) != first:
+            now = self._read(number)
+            if _is_free(_signed(now), number):
+                return []
+            if now != first:
                 raise self._taken(number)
         said = f"the run in {self._place.describe()} was in use by {_said(owner)}, which is gone or silent; it goes on here"
         return [Event("start", said, {"owner_before": _said(owner)})]
@@ -135,7 +150,7 @@ class Lease:
 
     def _content(self, beat: int, *, released: bool = False) -> bytes:
         at = datetime.now(UTC).isoformat(sep=" ", timespec="seconds")
-        who = {"writer": self._writer, "process": os.getpid(), "host": socket.gethostname()}
+        who = {"writer": self._writer, "process": os.getpid(), **_whereabouts()}
         return json.dumps({**who, "beat": beat, "at": at, "released": released}).encode()
 
 
@@ -157,6 +172,21 @@ def _said(owner: dict[str, Any]) -> str:
     return f"process {owner['process']} on {owner['host'][:100]} (last heard of at {str(owner.get('at'))[:40]})"
 
 
+def _is_free(owner: dict[str, Any], number: int) -> bool:
+    return owner.get("released") is True or (owner.get("writer"), number) in _given_back
+
+
 def _is_known_gone(owner: dict[str, Any]) -> bool:
-    process = owner.get("process")
-    return isinstance(process, int) and owner.get("host") == socket.gethostname() and is_gone(process)
+    """Containers and cloned machines share host names: their processes are not to be seen from here, and may be well."""
+    process, here = owner.get("process"), _whereabouts()
+    is_here = all(here.values()) and all(owner.get(name) == value for name, value in here.items())
+    return is_here and isinstance(process, int) and is_gone(process)
+
+
+def _whereabouts() -> dict[str, str]:
+    """Where a process number means something; "" for what this system does not tell."""
+    here = dict.fromkeys(("boot", "pids"), "")
+    with contextlib.suppress(OSError):
+        here["boot"] = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        here["pids"] = str(Path("/proc/self/ns/pid").readlink())
+    return {"host": socket.gethostname(), **here}

@@ -3,9 +3,10 @@
 import json
 import os
 import random
-import socket
+import threading
 import time
 
+import numpy as np
 import pytest
 from obstore import exceptions
 from obstore.store import MemoryStore
@@ -14,9 +15,16 @@ from streamgmm import commands
 from streamgmm.checkpoint import Run
 from streamgmm.commands.where import Where
 from streamgmm.errors import RunLockedError, SecurityError, StorageError
+from streamgmm.initialisers._sample import Sample
+from streamgmm.kept_sample import kept_sample
+from streamgmm.kept_scan import KeptScan
+from streamgmm.kept_sums import keep_sums
 from streamgmm.open_storage import open_storage
+from streamgmm.reduce import Span
+from streamgmm.scan import ScanBlock
 from streamgmm.storage import _lease
 from streamgmm.storage.object_store import Bucket, ObjectStore
+from tests.making import rows_source
 from tests.reliability import acknowledgements
 from tests.reliability.acknowledgements import SimulatedBucket
 from tests.reliability.small_runs import RECORD, same_state, small_state
@@ -110,6 +118,36 @@ def test_p25_without_a_look_at_the_lease_it_commits_and_stops_the_owner(silent, 
                 second.commit(small_state(2))
 
 
+SCANNED = ((Span(0, 0), ScanBlock(3, 5)(rows_source(np.ones((9, 2)), block_rows=9).read(0))),)
+KEEPS = {
+    "sample.zip": lambda storage: kept_sample(storage, {}, lambda: Sample(np.ones((2, 1)), np.ones(2), complete=True)),
+    "scan-000000.zip": lambda storage: KeptScan(storage, {}, 0.0).keep(SCANNED),
+    "statistics-000009.zip": lambda storage: keep_sums(storage, 1, small_state(1)),
+}
+
+
+@pytest.mark.parametrize("name", KEEPS)
+def test_p25_an_owner_that_wakes_removes_nothing_that_the_next_one_keeps(name, silent):
+    bucket = memory()
+    first, second = two_on(bucket)
+    with first, second:
+        bucket.put_new(name, b"the next one's")
+        with pytest.raises(RunLockedError, match="in use by process"):
+            KEEPS[name](first.storage)
+        assert bucket.get(name) == b"the next one's"
+
+
+@pytest.mark.parametrize("name", KEEPS)
+def test_p25_without_a_look_at_the_lease_it_is_gone(name, silent, monkeypatch):
+    monkeypatch.setattr(ObjectStore, "refuse_if_lost", lambda self: None)
+    bucket = memory()
+    first, second = two_on(bucket)
+    with first, second:
+        bucket.put_new(name, b"the next one's")
+        KEEPS[name](first.storage)
+        assert "the next one's" not in [str(bucket.get(found), "latin-1") for found in bucket.names("")]
+
+
 @pytest.fixture
 def silent(monkeypatch):
     """Owners do not beat, and nobody waits long for it."""
@@ -143,8 +181,128 @@ def test_p28_a_wrong_clock_holds_no_lease(silent):
         assert run.is_local is False
 
 
-def lease_of(pid):
-    return json.dumps({"process": pid, "host": socket.gethostname(), "at": "2026-01-01 00:00:00+00:00"}).encode()
+def lease_of(pid, **more):
+    return json.dumps({"process": pid, **_lease._whereabouts(), "at": "2026-01-01 00:00:00+00:00", **more}).encode()
+
+
+class Leased(Bucket):
+    """With a lease of another process, of which each look finds the next of these contents."""
+
+    def __init__(self, *contents):
+        super().__init__(MemoryStore())
+        self.put_new("lease/000001.json", contents[0])
+        self._contents = iter(contents)
+
+    def get(self, name):
+        return next(self._contents, None) or super().get(name) if name == "lease/000001.json" else super().get(name)
+
+
+def beating(**more):
+    return (lease_of(os.getpid(), beat=beat, **more) for beat in range(9))
+
+
+def test_a_lease_that_is_given_back_while_somebody_looks_is_free(monkeypatch):
+    monkeypatch.setattr(_lease, "LOOK", 0.0)
+    before = lease_of(os.getpid())
+    with Run(ObjectStore(Leased(before, before, lease_of(os.getpid(), released=True)), "s3://bucket/run")) as run:
+        assert run.remarks == []
+    with pytest.raises(RunLockedError), Run(ObjectStore(Leased(*beating()), "s3://bucket/run")):
+        pass
+
+
+class Slow(Bucket):
+    """Takes longer to write over something than anybody waits for it."""
+
+    def put(self, name, content):
+        time.sleep(0.3)
+        super().put(name, content)
+
+
+def test_a_run_that_is_opened_again_at_once_does_not_lock_itself_out(monkeypatch):
+    quick_looks(monkeypatch)
+    bucket = Slow(MemoryStore())
+    for _ in range(3):
+        with Run(ObjectStore(bucket, "s3://bucket/run")):
+            time.sleep(0.1)  # a beat is on its way
+
+
+def test_without_knowing_what_it_gave_back_it_would(monkeypatch):
+    quick_looks(monkeypatch)
+    monkeypatch.setattr(_lease, "_given_back", Forgets())
+    bucket = Slow(MemoryStore())
+    with Run(ObjectStore(bucket, "s3://bucket/run")):
+        time.sleep(0.1)
+    with pytest.raises(RunLockedError, match=f"process {os.getpid()}"), Run(ObjectStore(bucket, "s3://bucket/run")):
+        pass
+
+
+class Forgets(set):
+    def add(self, _):
+        """Nothing."""
+
+
+def quick_looks(monkeypatch):
+    for name, value in (("LEAVING", 0.01), ("BEAT", 0.05), ("LOOK", 0.01)):
+        monkeypatch.setattr(_lease, name, value)
+
+
+class Failing(Bucket):
+    """Removes no lease. error: what it raises."""
+
+    def __init__(self, error):
+        super().__init__(MemoryStore())
+        self._error = error
+
+    def delete(self, name):
+        if name.startswith("lease/"):
+            raise self._error
+        super().delete(name)
+
+
+def beats_of(action):
+    """Threads that beat for a lease, and are there after the action."""
+    before = set(threading.enumerate())
+    action()
+    return [thread for thread in threading.enumerate() if thread not in before and thread.name == "streamgmm-lease"]
+
+
+def test_a_lease_of_before_that_cannot_be_removed_keeps_nobody_out():
+    bucket = Failing(exceptions.GenericError("timeout"))
+    for _ in range(2):
+        with Run(ObjectStore(bucket, "s3://bucket/run")) as run:
+            pass
+    assert run.storage.names("lease") == ["000001.json", "000002.json"]
+
+
+def test_nobody_beats_for_an_owner_that_was_stopped_while_it_opened_the_run():
+    bucket = Failing(KeyboardInterrupt())
+    bucket.put_new("lease/000001.json", lease_of(os.getpid(), released=True))
+
+    def stopped():
+        with pytest.raises(KeyboardInterrupt), Run(ObjectStore(bucket, "s3://bucket/run")):
+            pass
+
+    assert beats_of(stopped) == []
+    assert json.loads(bucket.get("lease/000002.json"))["released"] is True
+
+
+ELSEWHERE = [{"pids": "pid:[1]"}, {"boot": "another"}, {"host": "another"}, {"pids": ""}]
+
+
+@pytest.mark.parametrize("other", ELSEWHERE, ids=str)
+def test_p24_a_healthy_owner_in_another_container_is_not_robbed(other, monkeypatch):
+    """Its host may have the same name, its process is not to be seen from here."""
+    monkeypatch.setattr("streamgmm.storage._lease.is_gone", lambda pid: True)
+    monkeypatch.setattr(_lease, "LOOK", 0.0)
+    with pytest.raises(RunLockedError), Run(ObjectStore(Leased(*beating(**other)), "s3://bucket/run")):
+        pass
+
+
+def test_p24_by_its_host_alone_it_would_be(monkeypatch):
+    monkeypatch.setattr("streamgmm.storage._lease.is_gone", lambda pid: True)
+    monkeypatch.setattr(_lease, "_whereabouts", lambda: {"host": "a-host"})
+    with Run(ObjectStore(Leased(*beating(pids="pid:[1]")), "s3://bucket/run")) as run:
+        assert "gone or silent" in run.remarks[0].message
 
 
 def test_a_lease_is_given_back_and_one_is_left():
