@@ -229,7 +229,7 @@ class QuickUpdateJob(UpdateJob):
     def first_state(self) -> FitState:
         """The model, with a past of the rows that it was fitted to."""
         state = start_state([self.fitted.mixture])
-        memory = past_of(self.fitted.mixture, self.fitted.state.weight)
+        memory = past_of(self.fitted.mixture, self.fitted.state.weight, self.configuration.regularisation())
         return replace(state, contenders=(replace(state.best, memory=memory),))
 
     def _state_of(self, run: Run) -> FitState:

@@ -212,6 +212,14 @@ def test_an_exact_update_after_a_quick_one_reads_what_came_since_the_sums(tmp_pa
     assert same_bits(result.mixture, whole_pass(counted(x), sums, FitConfiguration(n_components=2).regularisation()).mixture)
 
 
+def test_a_quick_update_counts_the_ridge_once(tmp_path):
+    """One component, variance 1, reg_covar 1: the model has 2, and one row more changes nothing."""
+    x = np.random.default_rng(0).normal(size=(2001, 1))
+    run = fitted(tmp_path / "run", counted(x[:2000]), n_components=1, reg_covar=1.0)
+    found = [updated(run, tmp_path / how, counted(x), how=how)[0].mixture.components.covariances.item() for how in ("exact", "quick")]
+    assert found == pytest.approx([x.var() + 1] * 2, rel=1e-6)
+
+
 # ---- what is refused ---------------------------------------------------------------------------------------------------------------
 
 
