@@ -176,12 +176,16 @@ class UpdateJob(Job):
             same = found == self.origin
             if not same and isinstance(found, dict) and commit is None:  # an update that was killed, or refused, before it had anything
                 run.clear()
-            elif not same or (commit is not None and commit.state.passes > 1):
+            elif not same or (commit is not None and self.was_gone_on_with(commit.state)):
                 raise RunMismatchError(
                     f"{run.place} holds another run than this update (or was gone on with since): {_differences(found, self.origin)};"
                     " choose a new folder"
                 )
         return Job.fit_held(replace(self, observe=partial(_of_an_update, self.observe)), run)
+
+    def was_gone_on_with(self, state: FitState) -> bool:
+        """Whether a state is not one that this update commits."""
+        return state.passes > 1 or state.step > 0 or (state.passes == 1 and (state.progress is not None or state.outcome not in DONE))
 
     def first_state(self) -> FitState:
         """Before a pass of which the kept sums are done."""
@@ -225,6 +229,10 @@ class QuickUpdateJob(UpdateJob):
         c = self.configuration
         schedule, stopping = Appended(self.appended.first_block), Stopping(0.0, 1)
         return FitProblem(self.appended, schedule, c.regularisation(), stopping, c.assignment == "hard", c.arithmetic, seed=c.seed)
+
+    def was_gone_on_with(self, state: FitState) -> bool:
+        """See the base class."""
+        return state.passes > 0 or state.step > 0 or state.progress is not None or state.outcome not in DONE
 
     def first_state(self) -> FitState:
         """The model, with a past of the rows that it was fitted to."""

@@ -152,6 +152,20 @@ def test_the_new_run_can_be_gone_on_with(tmp_path):
             updated(run, tmp_path / how, counted(x), how=how)
 
 
+@pytest.mark.parametrize("how", ["exact", "quick"])
+def test_a_run_that_was_gone_on_with_within_a_pass_stays_as_it_is(tmp_path, how):
+    """An update over it would give its model back the mixture that it had, or a KeyError."""
+    x = rows_of(2000)
+    run = fitted(tmp_path / "run", counted(x[:1800]), tol=1e-6)
+    _, into = updated(run, tmp_path / "more", counted(x), how=how)
+    asked = iter([False] * 5 + [True] * 1000)
+    configuration = FitConfiguration.checked(into.record()["configuration"])
+    Job(counted(x), configuration, Serial(), stop_requested=lambda: next(asked)).fit_in(into, "must")
+    assert into.latest().state.progress is not None
+    with pytest.raises(RunMismatchError, match="gone on with"):
+        updated(run, tmp_path / "more", counted(x), how=how)
+
+
 # ---- quick -------------------------------------------------------------------------------------------------------------------------
 
 
