@@ -32,7 +32,8 @@ def implied_moments(mixture: Mixture, weight: float = 1.0, reg_covar: float = 0.
 def _without_ridge(covariances: FloatArray, reg_covar: float, *, dense: bool) -> FloatArray:
     """Covariances (K D D) less a ridge, packed, or variances (K D); no more is taken than leaves none, or no eigenvalue, below 0."""
     if not dense:
-        return np.maximum(np.einsum("kii->ki", covariances) - reg_covar, 0)
+        variances: FloatArray = np.maximum(np.einsum("kii->ki", covariances) - reg_covar, 0)
+        return variances
     if reg_covar == 0:
         return pack(covariances)
     ridge = np.clip(-largest_eigenvalues(-covariances), 0, reg_covar)
