@@ -299,7 +299,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         seen: float | Online = self._seen
         skipped: int = self.n_skipped_
         with executor_for(self.executor, source) as executor:
-            last = seen if isinstance(seen, Online) else online_from(self.mixture_, seen)
+            last = seen if isinstance(seen, Online) else online_from(self.mixture_, seen, configuration.reg_covar)
             online, statistics, repairs = step_over(last, source, executor, configuration)
         self._take(continued(self._record, online, statistics), None, False, skipped + statistics.skipped, online)
         warn_of(repairs, stacklevel=3)

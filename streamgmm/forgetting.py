@@ -9,7 +9,7 @@ __all__ = ["Forgetting", "forget", "forgetting_of", "model_without"]
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,8 @@ import numpy as np
 from streamgmm.checkpoint import Run
 from streamgmm.chosen_executor import executor_for
 from streamgmm.components._gaussian import GaussianMoments
-from streamgmm.em import MixtureStatistics, m_step, merge_partials
-from streamgmm.errors import CheckpointError, ConfigError, DataError
+from streamgmm.em import LostBlock, MixtureStatistics, Partial, m_step, merge_partials
+from streamgmm.errors import CheckpointError, ConfigError, DataChangedError, DataError
 from streamgmm.events import Event, ignore
 from streamgmm.executors.base import AbstractExecutor
 from streamgmm.implied import gaussian
@@ -42,13 +42,18 @@ MOMENTS = ("centre", "n", "first", "second")
 
 @dataclass(frozen=True, eq=False)
 class Forgetting:
-    """What is known of the rest and what has to be read of it. mixture: the one that all sums are taken about."""
+    """What is known of the rest and what has to be read of it. mixture: the one that all sums are taken about.
+
+    lost: blocks of what is known that the fit has left out. counts_skipped: whether what is known counts the rows that were left out.
+    """
 
     first: int
     last: int
     mixture: Mixture
     known: tuple[MixtureStatistics, ...]
     to_read: tuple[int, ...]
+    lost: tuple[LostBlock, ...]
+    counts_skipped: bool = True
 
     def said(self) -> str:
         """One line, before anything is read."""
@@ -76,7 +81,8 @@ def _from_spans(fitted: Fitted, n_blocks: int, first: int, last: int) -> Forgett
     kept = [(span, part) for span, part in fitted.sums.progress.done if not _overlap(_blocks(span), range(first, last))]
     known = tuple(part.statistics[0] for _, part in kept)
     blocks = _others(n_blocks, first, last, [_blocks(span) for span, _ in kept])
-    return Forgetting(first, last, fitted.sums.contenders[0].mixture, known, blocks)
+    lost = tuple(one for _, part in kept for one in part.lost)
+    return Forgetting(first, last, fitted.sums.contenders[0].mixture, known, blocks, lost)
 
 
 def _from_groups(fitted: Fitted, n_blocks: int, first: int, last: int) -> Forgetting:
@@ -90,9 +96,13 @@ def _from_groups(fitted: Fitted, n_blocks: int, first: int, last: int) -> Forget
     known = []
     for g in kept:
         moments = GaussianMoments(*(memory[name][g] for name in MOMENTS)).rebase(components.means, components.structure)
-        measures = int(memory["rows"][g]), 0, float(memory["weight"][g]), float(memory["log_likelihood"][g])
+        skipped = sum(one.rows for one in fitted.state.lost if one.block in groups[g])
+        measures = int(memory["rows"][g]), skipped, float(memory["weight"][g]), float(memory["log_likelihood"][g])
         known.append(MixtureStatistics(*measures, moments))
-    return Forgetting(first, last, mixture, tuple(known), _others(n_blocks, first, last, [groups[g] for g in kept]))
+    blocks = _others(n_blocks, first, last, [groups[g] for g in kept])
+    lost = tuple(one for one in fitted.state.lost if any(one.block in groups[g] for g in kept))
+    nothing_else = fitted.state.skipped == sum(one.rows for one in fitted.state.lost)
+    return Forgetting(first, last, mixture, tuple(known), blocks, lost, nothing_else)
 
 
 def _blocks(span: Span) -> range:
@@ -129,14 +139,31 @@ def model_without(
     observe(Event("start", plan.said(), {"blocks": len(plan.to_read)}))
     statistics = list(plan.known)
     if plan.to_read:
-        look = BlockStatistics((plan.mixture,), c.block_rows, c.assignment == "hard", c.arithmetic)
+        look = BlockStatistics((plan.mixture,), c.block_rows, c.assignment == "hard", c.arithmetic, check=not table.in_memory)
         found = executor.map_reduce(look, merge_partials, select(table, plan.to_read))
-        statistics += [] if found is None else [found.statistics[0]]
+        assert found is not None
+        _refuse_changes(fitted, plan, found)
+        statistics.append(found.statistics[0])
+        plan = replace(plan, lost=tuple(sorted(plan.lost + found.lost)))
+        for one in found.lost:
+            message = f"block {one.block} is left out with its {one.rows:,} rows: {one.reason}"
+            observe(Event("skipped", message, one._asdict()))
     if not statistics:
         raise DataError(f"without blocks {first} to {last - 1} no row of {run.place} is left")
     total = reduce(lambda a, b: a.merge(b), statistics)
     mixture, _ = m_step(total, plan.mixture, c.regularisation())
     return plan, _model(fitted, guarded, plan, total, mixture)
+
+
+def _refuse_changes(fitted: Fitted, plan: Forgetting, found: Partial) -> None:
+    """Blocks that are read must be those that the run has seen; nobody knows of those that it, or this look, has left out."""
+    expected, left_out = fitted.state.checksums, fitted.state.lost_blocks | {one.block for one in found.lost}
+    for block, checksum in zip(plan.to_read, found.checksums, strict=bool(len(found.checksums))):
+        if block < len(expected) and block not in left_out and expected[block] != checksum:
+            raise DataChangedError(
+                f"the rows have changed since the run: block {block} had checksum {expected[block]:08x} and has {checksum:08x} now."
+                " Fit the changed table anew, in a new run folder."
+            )
 
 
 def _model(fitted: Fitted, source: AbstractSource, plan: Forgetting, total: MixtureStatistics, mixture: Mixture) -> SavedModel:
@@ -145,8 +172,9 @@ def _model(fitted: Fitted, source: AbstractSource, plan: Forgetting, total: Mixt
         "configuration": fitted.configuration.model_dump(exclude={"deadline", "checkpoint_every"}),
         "outcome": "forgotten",
         "rows": total.rows,
-        "skipped": total.skipped,
+        **({"skipped": total.skipped} if plan.counts_skipped else {}),
         "weight": total.weight,
+        "lost_blocks": [one._asdict() for one in plan.lost],
         "forgotten": {"run": fitted.identity, "blocks": [plan.first, plan.last], "said": "one EM step over the blocks that are left"},
     }
     return SavedModel(mixture, source.feature_names, source.units, (total.mean_log_likelihood,), provenance)

@@ -270,6 +270,8 @@ class Job:
     def _state_of(self, run: Run) -> FitState:
         commit = run.latest(self.observe)
         if commit is None:
+            if "update" in run.record():
+                raise CheckpointError(f"{run.place} holds an update that ended before its first commit; start the same update again")
             return self.first_state()
         state = reopened(commit.state, self.configuration)
         begun = f", of the next one {state.rows_begun:,} rows are done" if state.progress is not None or state.step else ""

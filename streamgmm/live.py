@@ -38,15 +38,15 @@ class LiveMixture:
     """
 
     def __init__(self, start: Any, *, seen: float = 0.0, **settings: Any) -> None:
-        online = _online_of(start, seen)
-        if online is not None:
-            c = online.mixture.components
+        mixture = _mixture_of(start)
+        if mixture is not None:
+            c = mixture.components
             settings = {**settings, "covariance_type": c.name.removeprefix("gaussian_")}
         try:
-            self._settings = LiveSettings(n_components=int(start) if online is None else online.mixture.n_components, **settings)
+            self._settings = LiveSettings(n_components=int(start) if mixture is None else mixture.n_components, **settings)
         except TypeError as error:
             raise ConfigError(f"LiveMixture: {error}") from None
-        self._online = online
+        self._online = None if mixture is None else _online_of(start, mixture, seen, self._settings.regularisation.reg_covar)
         self._state: LiveState | None = None
 
     # ---- what is known -----------------------------------------------------------------------------------------------
@@ -139,15 +139,20 @@ class LiveMixture:
         return made
 
 
-def _online_of(start: Any, seen: float) -> Online | None:
-    """Where it goes on from; None for a number of components."""
+def _mixture_of(start: Any) -> Mixture | None:
+    """The start's; None for a number of components."""
     if isinstance(start, int | np.integer):
         return None
     mixture = getattr(start, "mixture_", start)
     if not isinstance(mixture, Mixture) or not isinstance(mixture.components, AbstractGaussian):
         raise ConfigError(f"start must be a Mixture, a fitted GaussianMixture or a number of components, got {type(start).__name__}")
+    return mixture
+
+
+def _online_of(start: Any, mixture: Mixture, seen: float, reg_covar: float) -> Online:
+    """Where it goes on from."""
     known = getattr(start, "_seen", 0.0)
-    return known if isinstance(known, Online) and not seen else online_from(mixture, seen or float(known))
+    return known if isinstance(known, Online) and not seen else online_from(mixture, seen or float(known), reg_covar)
 
 
 def _new_blocks(source: AbstractSource, fed_rows: int, rows_now: Callable[[], int] | None) -> range:

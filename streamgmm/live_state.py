@@ -167,7 +167,8 @@ def _started(state: LiveState) -> Online:
     family = implementation("components", f"gaussian_{s.covariance_type}")
     starts = starts_from_sample(implementation("initialisers", "kmeans")(), family, sample, s.n_components, 1, rng)
     problem = FitProblem(source, implementation("schedules", "full_batch")(), s.regularisation, Stopping(0.0, START_PASSES))
-    return online_from(run_fit(problem, start_state(starts), Serial()).mixture, float(state.waiting_weight.sum()))
+    mixture = run_fit(problem, start_state(starts), Serial()).mixture
+    return online_from(mixture, float(state.waiting_weight.sum()), s.regularisation.reg_covar)
 
 
 def _learned(state: LiveState, online: Online, reading: Reading) -> tuple[LiveState, Reading]:

@@ -42,9 +42,9 @@ class Online:
         return cls(mixture, GaussianMoments.from_arrays(arrays, "moments."), weight, steps)
 
 
-def online_from(mixture: Mixture, weight: float) -> Online:
-    """A fitted mixture to go on from; weight: of the rows that it was fitted to, 0 where nobody knows."""
-    return Online(mixture, implied_moments(mixture, max(weight, 1.0)), weight)
+def online_from(mixture: Mixture, weight: float, reg_covar: float = 0.0) -> Online:
+    """A fitted mixture to go on from; weight: of the rows that it was fitted to, 0 where nobody knows. reg_covar: of the steps to come."""
+    return Online(mixture, implied_moments(mixture, max(weight, 1.0), reg_covar), weight)
 
 
 def gain_of(seen: float, batch: float, window: float | None = None) -> float:
@@ -86,5 +86,5 @@ def stepped(
     moments = blended(online, cast(GaussianMoments, batch.components), gain, weight, batch.weight)
     mixture, repairs = m_step(replace(batch, weight=weight, components=moments), online.mixture, regularisation)
     if any(repair.action != "floor" for repair in repairs):  # components were put elsewhere or removed: their past is not theirs
-        moments = implied_moments(mixture, weight)
+        moments = implied_moments(mixture, weight, regularisation.reg_covar)
     return Online(mixture, moments, seen, online.steps + 1), repairs

@@ -95,7 +95,8 @@ def fitted_of(run: Run) -> Fitted:
         raise CheckpointError(f"{run.place}/run.json does not say what was fitted to what; fit anew")
     if "ladder" in saved:
         raise ConfigError(f"the run in {run.place} is a ladder, which cannot be updated; fit the number of components that it chose")
-    configuration, commit = FitConfiguration.checked(saved), run.latest()
+    changed = {name: value for name, value in run.changes().items() if name in MAY_CHANGE}
+    configuration, commit = FitConfiguration.checked({**saved, **changed}), run.latest()
     if commit is None or commit.state.outcome not in DONE:
         raise ConfigError(f"the run in {run.place} has not come to its end; streamgmm resume {run.place} goes on with it, then update")
     schedule = implementation("schedules", configuration.schedule_name)()
@@ -166,7 +167,7 @@ class UpdateJob(Job):
     @property
     def origin(self) -> dict[str, Any]:
         """Where the new run comes from."""
-        known = {"how": self.appendix.how, "rows_before": self.appendix.rows_before, "read_all": self.read_all}
+        known = {"how": self.appendix.how, "rows_before": self.appendix.rows_before, "rows": self.appendix.rows, "read_all": self.read_all}
         return {**known, "run": self.fitted.identity, "passes": self.fitted.state.passes}
 
     def fit_held(self, run: Run) -> FitResult:
@@ -176,22 +177,33 @@ class UpdateJob(Job):
             same = found == self.origin
             if not same and isinstance(found, dict) and commit is None:  # an update that was killed, or refused, before it had anything
                 run.clear()
-            elif not same or (commit is not None and commit.state.passes > 1):
+            elif not same or (commit is not None and self.was_gone_on_with(commit.state)):
                 raise RunMismatchError(
                     f"{run.place} holds another run than this update (or was gone on with since): {_differences(found, self.origin)};"
                     " choose a new folder"
                 )
         return Job.fit_held(replace(self, observe=partial(_of_an_update, self.observe)), run)
 
+    def was_gone_on_with(self, state: FitState) -> bool:
+        """Whether a state is not one that this update commits."""
+        return state.passes > 1 or state.step > 0 or (state.passes == 1 and (state.progress is not None or state.outcome not in DONE))
+
     def first_state(self) -> FitState:
         """Before a pass of which the kept sums are done."""
         sums = self.fitted.sums
         if self.read_all or sums is None or sums.progress is None:
-            return start_state([self.fitted.mixture if sums is None else sums.contenders[0].mixture])
+            old, blocks = self.fitted.state, self.fitted.n_rows // self.guarded.block_rows
+            state = start_state([self.fitted.mixture if sums is None else sums.contenders[0].mixture])
+            lost = tuple(one for one in old.lost if one.block < blocks)  # the last block is another one since it was filled up
+            return replace(state, checksums=old.checksums[:blocks], lost=lost)
         state = replace(sums, progress=None)
         stamp = stamp_of(self.problem(), state)
         done = tuple((span, replace(partial, stamp=stamp)) for span, partial in sums.progress.done)
         return replace(state, progress=Progress(stamp, done))
+
+    def _state_of(self, run: Run) -> FitState:
+        """See the base class; killed before its first commit, an update begins again."""
+        return self.first_state() if run.latest() is None else super()._state_of(run)
 
     def finish(self, run: Run, result: FitResult) -> None:
         """See the base class."""
@@ -226,10 +238,14 @@ class QuickUpdateJob(UpdateJob):
         schedule, stopping = Appended(self.appended.first_block), Stopping(0.0, 1)
         return FitProblem(self.appended, schedule, c.regularisation(), stopping, c.assignment == "hard", c.arithmetic, seed=c.seed)
 
+    def was_gone_on_with(self, state: FitState) -> bool:
+        """See the base class."""
+        return state.passes > 0 or state.step > 0 or state.progress is not None or state.outcome not in DONE
+
     def first_state(self) -> FitState:
         """The model, with a past of the rows that it was fitted to."""
         state = start_state([self.fitted.mixture])
-        memory = past_of(self.fitted.mixture, self.fitted.state.weight)
+        memory = past_of(self.fitted.mixture, self.fitted.state.weight, self.configuration.regularisation())
         return replace(state, contenders=(replace(state.best, memory=memory),))
 
     def _state_of(self, run: Run) -> FitState:

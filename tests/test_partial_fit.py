@@ -42,6 +42,23 @@ def test_the_implied_moments_give_the_mixture_back(family, seed):
 
 
 @families
+@pytest.mark.parametrize("on_singular", ["floor", "drop"])
+def test_a_ridge_is_counted_once(family, on_singular, rng):
+    """Rows like those that the model is of change nothing, however large reg_covar is; nor after a component was dropped."""
+    plain = Regularisation(reg_covar=1.0, occupancy_floor=1.0, on_singular=on_singular)
+    mixture = random_mixture(family, 3, 3, rng)
+    mixture = m_step(statistics_of(mixture, clustered_rows(3000, 3, 3, rng)), mixture, plain)[0]
+    online = online_from(mixture, 3000.0, plain.reg_covar)
+    statistics = replace(statistics_of(mixture, np.zeros((1, 3))), weight=3000.0, components=online.moments)
+    _assert_same_model(m_step(statistics, mixture, plain)[0], mixture)
+    if on_singular == "drop":
+        fallen, repairs = stepped(online_from(mixture, 1.2, plain.reg_covar), statistics, replace(plain, occupancy_floor=1e3))
+        assert repairs
+        again = replace(statistics, weight=float(fallen.moments.n.sum()), components=fallen.moments)
+        _assert_same_model(m_step(again, fallen.mixture, plain)[0], fallen.mixture)
+
+
+@families
 @settings(max_examples=10)
 @given(seed=SEEDS)
 def test_a_step_with_the_whole_gain_is_one_step_of_em(family, seed):
@@ -171,7 +188,7 @@ def test_a_stream_comes_as_far_as_a_fit(kind, rng):
 def test_after_a_fit_it_goes_on_from_the_mixture(rng):
     x, new = _rows(rng), _rows(rng, 300)
     fitted = GaussianMixture(2, random_state=0).fit(x)
-    expected, _ = stepped(online_from(fitted.mixture_, 3000.0), statistics_of(fitted.mixture_, new), Regularisation())
+    expected, _ = stepped(online_from(fitted.mixture_, 3000.0, 1e-6), statistics_of(fitted.mixture_, new), Regularisation())
     n_iter = fitted.n_iter_
     assert same_bits(fitted.partial_fit(new).mixture_, expected.mixture)
     assert fitted.n_iter_ == n_iter + 1

@@ -153,6 +153,20 @@ def test_the_new_run_can_be_gone_on_with(tmp_path):
             updated(run, tmp_path / how, counted(x), how=how)
 
 
+@pytest.mark.parametrize("how", ["exact", "quick"])
+def test_a_run_that_was_gone_on_with_within_a_pass_stays_as_it_is(tmp_path, how):
+    """An update over it would give its model back the mixture that it had, or a KeyError."""
+    x = rows_of(2000)
+    run = fitted(tmp_path / "run", counted(x[:1800]), tol=1e-6)
+    _, into = updated(run, tmp_path / "more", counted(x), how=how)
+    asked = iter([False] * 5 + [True] * 1000)
+    configuration = FitConfiguration.checked(into.record()["configuration"])
+    Job(counted(x), configuration, Serial(), stop_requested=lambda: next(asked)).fit_in(into, "must")
+    assert into.latest().state.progress is not None
+    with pytest.raises(RunMismatchError, match="gone on with"):
+        updated(run, tmp_path / "more", counted(x), how=how)
+
+
 # ---- quick -------------------------------------------------------------------------------------------------------------------------
 
 
@@ -211,6 +225,14 @@ def test_an_exact_update_after_a_quick_one_reads_what_came_since_the_sums(tmp_pa
     _, quick = updated(run, tmp_path / "quick", counted(x[:2500]), how="quick")
     result, _ = updated(quick, tmp_path / "exact", counted(x))
     assert same_bits(result.mixture, whole_pass(counted(x), sums, FitConfiguration(n_components=2).regularisation()).mixture)
+
+
+def test_a_quick_update_counts_the_ridge_once(tmp_path):
+    """One component, variance 1, reg_covar 1: the model has 2, and one row more changes nothing."""
+    x = np.random.default_rng(0).normal(size=(2001, 1))
+    run = fitted(tmp_path / "run", counted(x[:2000]), n_components=1, reg_covar=1.0)
+    found = [updated(run, tmp_path / how, counted(x), how=how)[0].mixture.components.covariances.item() for how in ("exact", "quick")]
+    assert found == pytest.approx([x.var() + 1] * 2, rel=1e-6)
 
 
 # ---- what is refused ---------------------------------------------------------------------------------------------------------------

@@ -85,7 +85,7 @@ def forget(
         "forgotten": [plan.first, plan.last],
         "blocks_read": len(plan.to_read),
         "rows": model.provenance["rows"],
-        "skipped": model.provenance["skipped"],
+        "skipped": model.provenance.get("skipped"),
         "log_likelihood": model.log_likelihoods[-1],
         "model": str(target),
         "hash": model_hash(target),

@@ -12,6 +12,7 @@ from streamgmm.arrays import FloatArray
 from streamgmm.components._gaussian import GaussianMoments
 from streamgmm.implied import gaussian, implied_moments
 from streamgmm.mixture import Mixture
+from streamgmm.regularisation import Regularisation
 from streamgmm.schedules._moments import maximised, moments_of
 from streamgmm.schedules.base import AbstractSchedule, Batches, Look, Step
 from streamgmm.schedules.stepwise import Stepwise
@@ -42,13 +43,13 @@ class Appended(AbstractSchedule):
         sums, weight = past.merge(moments_of(look.statistics)), float(look.memory["weight"]) + look.statistics.weight
         mixture, repairs = maximised(sums, weight, look.mixture, look.regularisation)
         if any(repair.action != "floor" for repair in repairs):  # components were put elsewhere or removed: their past is not theirs
-            return Step(mixture, repairs, past_of(mixture, weight))
+            return Step(mixture, repairs, past_of(mixture, weight, look.regularisation))
         return Step(mixture, repairs, _named(sums, weight))
 
 
-def past_of(mixture: Mixture, weight: float) -> dict[str, FloatArray]:
-    """What a batch is added to: the sums of rows of this weight that follow the mixture."""
-    return _named(implied_moments(mixture).scale(weight), weight)
+def past_of(mixture: Mixture, weight: float, regularisation: Regularisation) -> dict[str, FloatArray]:
+    """What a batch is added to: the sums of rows of this weight of which the mixture came."""
+    return _named(implied_moments(mixture, reg_covar=regularisation.reg_covar).scale(weight), weight)
 
 
 def _named(moments: GaussianMoments, weight: float) -> dict[str, FloatArray]:

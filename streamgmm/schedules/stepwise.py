@@ -52,21 +52,21 @@ class Stepwise(AbstractSchedule):
             return Step(look.mixture, memory=look.memory)
         t = float(look.memory.get("t", np.array(0.0))) + 1
         g = self.length(t)
-        before = _kept(look.memory, look.mixture)
+        before = _kept(look.memory, look.mixture, look.regularisation)
         batch = moments_of(look.statistics).scale(1 / look.statistics.weight)
         s = _blend(before, batch, g)
         mixture, repairs = maximised(s.scale(look.weight), look.weight, look.mixture, look.regularisation)
         if any(repair.action != "floor" for repair in repairs):
             return Step(mixture, repairs, {"t": np.array(t)})
         share = _share(look)
-        average = s if share == 1 else _blend(_kept(look.memory, look.mixture, "average_"), s, share)
+        average = s if share == 1 else _blend(_kept(look.memory, look.mixture, look.regularisation, "average_"), s, share)
         return Step(mixture, repairs, {"t": np.array(t), **_named(s), **_named(average, "average_")})
 
     def close(self, mixture: Mixture, memory: Mapping[str, FloatArray], regularisation: Regularisation, weight: float) -> Step:
         """See the base class."""
         if "average_n" not in memory:
             return Step(mixture, memory=memory)
-        average = _kept(memory, mixture, "average_")
+        average = _kept(memory, mixture, regularisation, "average_")
         result, repairs = maximised(average.scale(weight), weight, mixture, regularisation)
         if any(repair.action != "floor" for repair in repairs):
             return Step(result, repairs, {"t": memory["t"]})
@@ -82,10 +82,10 @@ def _share(look: Look) -> float:
     return 1 / max(look.step + 1 - look.steps // 2, 1)
 
 
-def _kept(memory: Mapping[str, FloatArray], mixture: Mixture, prefix: str = "") -> GaussianMoments:
+def _kept(memory: Mapping[str, FloatArray], mixture: Mixture, regularisation: Regularisation, prefix: str = "") -> GaussianMoments:
     """Moments of the memory, about the mixture's means; what the mixture implies where it holds none."""
     if f"{prefix}n" not in memory:
-        return implied_moments(mixture)
+        return implied_moments(mixture, reg_covar=regularisation.reg_covar)
     kept = GaussianMoments(memory["centre"], *(memory[f"{prefix}{name}"] for name in ("n", "first", "second")))
     components = gaussian(mixture)
     return kept.rebase(components.means, components.structure)

@@ -21,6 +21,6 @@ def test_the_trials_notice_updates_that_begin_with_other_numbers():
         "from streamgmm import updating\n"
         "from tests.reliability.updates import trials\n"
         "made = updating.past_of\n"
-        "updating.past_of = lambda mixture, weight: made(mixture, weight * (1 + os.getpid() / 1e8))\n"
+        "updating.past_of = lambda mixture, weight, how: made(mixture, weight * (1 + os.getpid() / 1e8), how)\n"
         "assert trials(2, seed=1).violations == 1\n"
     )

@@ -1,5 +1,7 @@
 """Stepwise and incremental EM: their batches, where they are EM exactly, and what they promise of the likelihood."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,6 +14,7 @@ from streamgmm.fit import fit_states, run_fit, start_state
 from streamgmm.implied import implied_moments
 from streamgmm.passes import FitProblem
 from streamgmm.regularisation import Regularisation
+from streamgmm.schedules._appended import Appended, past_of
 from streamgmm.schedules._moments import maximised
 from streamgmm.schedules.base import Look
 from streamgmm.schedules.incremental import MOST_GROUPS, Incremental
@@ -84,6 +87,18 @@ def test_implied_moments_give_the_mixture_back(family, rng):
     np.testing.assert_allclose(again.components.means, mixture.components.means, rtol=1e-12)
     np.testing.assert_allclose(again.components.covariances, mixture.components.covariances, rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(again.weights.proportions, mixture.weights.proportions, rtol=1e-12)
+
+
+@families
+def test_the_first_stepwise_and_the_quick_past_hold_no_ridge(family, rng):
+    """K=1, so that EM is at its end after one step: a large reg_covar is in the mixture once, whatever length the steps have."""
+    x, ridge = rng.normal(size=(1000, 2)), Regularisation(reg_covar=1.0)
+    start = random_mixture(family, 1, 2, rng)
+    mixture = m_step(statistics_of(start, x), start, ridge)[0]
+    look = Look(mixture, statistics_of(mixture, x), ridge, steps=1, weight=1000.0)
+    past = past_of(mixture, 1000.0, ridge)
+    for step in (Stepwise().update(look), Appended(0).update(replace(look, memory=past))):
+        np.testing.assert_allclose(step.mixture.components.covariances, mixture.components.covariances, rtol=1e-9, atol=1e-12)
 
 
 @families
