@@ -29,7 +29,22 @@ VERBS = (
 )
 LATER = ("report", "accumulate", "maximise")
 HEAVY = ("dask", "distributed", "numba", "zarr", "pandas", "sklearn", "numpy", "rich", "pydantic")
-FIT = ("-k", 3, "--init", "random", "--tol", "1e-6", "--missing", "skip", "--block-rows", 512, "--executor", "serial")
+FIT = (
+    "-k",
+    3,
+    "--init",
+    "random",
+    "--schedule",
+    "full_batch",
+    "--tol",
+    "1e-4",
+    "--missing",
+    "skip",
+    "--block-rows",
+    512,
+    "--executor",
+    "serial",
+)
 SLOW_FIT = (
     "-k",
     6,
