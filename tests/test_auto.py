@@ -251,8 +251,7 @@ def part_of_the_table(monkeypatch):
 
 
 @pytest.mark.usefixtures("part_of_the_table")
-@both
-@families
+@pytest.mark.parametrize(("family", "schedule"), [*((family, "auto") for family in FAMILIES), ("full", "anchored"), ("diag", "anchored")])
 def test_it_ends_at_an_optimum_that_plain_em_does_not_improve(table, family, schedule):
     result = job_of(table, covariance_type=family, schedule=schedule, tol=1e-6, max_iter=300).fit()
     assert result.outcome is Outcome.CONVERGED

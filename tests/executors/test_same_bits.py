@@ -52,10 +52,10 @@ def stores(rows, tmp_path_factory):
     return {name: write(folder, rows, name, **layout) for name, layout in layouts.items()}
 
 
-def fitted_hash(source, executor, folder, covariance_type="full", **options):
-    configuration = FitConfiguration(
-        n_components=K, covariance_type=covariance_type, max_iter=6, tol=0.0, n_init=2, block_rows=BLOCK_ROWS, **options
-    )
+def fitted_hash(source, executor, folder, covariance_type="full", schedule="full_batch", **options):
+    """Of plain passes, where not told otherwise: other schedules have a test of their own."""
+    given = {"n_components": K, "covariance_type": covariance_type, "schedule": schedule, "block_rows": BLOCK_ROWS, **options}
+    configuration = FitConfiguration(max_iter=6, tol=0.0, n_init=2, **given)
     run = Run(folder)
     result = Job(source, configuration, executor).fit_in(run)
     assert result.outcome is Outcome.PASSES_EXHAUSTED
@@ -118,7 +118,7 @@ def test_one_hash_interrupted_after_every_pass(stores, tmp_path):
     """Each start makes one pass more and is told to stop; what was saved leads to the same model."""
     source = opened(stores["odd"])
     whole = fitted_hash(source, Threads(2), tmp_path / "whole")
-    configuration = FitConfiguration(n_components=K, max_iter=6, tol=0.0, n_init=2, block_rows=BLOCK_ROWS)
+    configuration = FitConfiguration(n_components=K, schedule="full_batch", max_iter=6, tol=0.0, n_init=2, block_rows=BLOCK_ROWS)
     run, starts = Run(tmp_path / "pieces"), 0
     while True:
         starts += 1

@@ -71,7 +71,7 @@ def test_the_plan_comes_before_the_fit(undisturbed):
     assert "pass 1:" in said
 
 
-@pytest.mark.parametrize("commits", [3])
+@pytest.mark.parametrize("commits", [1])
 def test_killed_and_started_again_it_ends_with_the_same_model(part, undisturbed, tmp_path, commits):
     process = started(part, tmp_path)
     deadline = time.monotonic() + 200
