@@ -95,9 +95,9 @@ class ScoreLadder:
         weight = np.ones(block.n_rows) if block.sample_weight is None else block.sample_weight
         out = _held_out(block, self.hold_out)
         fitted = np.where(out, 0.0, weight)
-        scores = [_of_rows(mixture, block.x) for mixture in self.mixtures]
-        sums = np.array([[np.einsum("n,n->", fitted, one) for one in three] for three in scores])
-        held, w = np.array([three[0][out] - c for three, c in zip(scores, self.centre, strict=True)]), weight[out]
+        scores = [_summed(mixture, block.x, fitted, out) for mixture in self.mixtures]
+        sums = np.array([one for one, _ in scores])
+        held, w = np.array([densities for _, densities in scores]) - self.centre[:, None], weight[out]
         return LadderScores(
             centre=self.centre,
             rows=block.n_rows,
@@ -120,6 +120,12 @@ def _held_out(block: Block, share: float) -> npt.NDArray[np.bool_]:
     if not share:
         return np.zeros(block.n_rows, bool)
     return is_held_out(block.start + (np.arange(block.n_rows) if block.kept is None else block.kept), share)
+
+
+def _summed(mixture: Mixture, x: ArrayND, weight: ArrayN, out: npt.NDArray[np.bool_]) -> tuple[list[float], ArrayN]:
+    """What is kept of one mixture before the next one's turn: three weighted sums, and the log densities of the rows held out."""
+    three = _of_rows(mixture, x)
+    return [float(np.einsum("n,n->", weight, one)) for one in three], three[0][out]
 
 
 def _of_rows(mixture: Mixture, x: ArrayND) -> tuple[ArrayN, ArrayN, ArrayN]:

@@ -3,6 +3,7 @@
 import json
 import pickle
 import shutil
+import tracemalloc
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
@@ -339,6 +340,18 @@ def test_the_paired_standard_error_is_that_of_the_differences(seed, cuts):
         error = np.sqrt((w**2 * (d - mean) ** 2).sum() * n / (n - 1)) / w.sum()
         np.testing.assert_allclose(scores.difference(a, b), (mean, error), rtol=1e-6, atol=1e-9)
     assert scores.held_out(1)[0] == pytest.approx(np.average(densities[1, out], weights=w))
+
+
+def test_many_contenders_are_compared_in_the_memory_of_a_few(rng):
+    """Of one block: what is kept for each of them are the rows held out, not all rows."""
+    mixtures = tuple(random_mixture("gaussian_full", 2, 2, rng) for _ in range(40))
+    block = Block(0, 0, rng.normal(size=(20_000, 2)))
+    ScoreLadder(mixtures[:1], np.zeros(1), 0.01)(block)  # compiles
+    tracemalloc.start()
+    ScoreLadder(mixtures, np.zeros(40), 0.01)(block)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40 * block.x[:, 0].nbytes  # it was three times that
 
 
 def test_equal_rows_make_the_plain_standard_error(rng):
