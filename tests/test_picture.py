@@ -1,7 +1,9 @@
 """The picture: a PNG that shows what it is given, whatever the columns are called or hold."""
 
 import struct
+import subprocess
 import sys
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -79,7 +81,17 @@ def test_nothing_is_left_beside_the_picture_and_nothing_changed_in_matplotlib(tm
     save_picture(tmp_path / "p.png", *model_and_sample(rng))
     assert [path.name for path in tmp_path.iterdir()] == ["p.png"]
     assert mpl.get_backend(auto_select=False) == before
-    assert "matplotlib.pyplot" not in sys.modules
+
+
+def test_a_picture_takes_no_window_system(tmp_path):
+    """In a process of its own: whatever runs beside this test may have asked for pyplot."""
+    code = (
+        "import sys, numpy as np; from pathlib import Path\n"
+        "from tests.test_picture import model_and_sample, save_picture\n"
+        "save_picture(Path(sys.argv[1]), *model_and_sample(np.random.default_rng(1)))\n"
+        "sys.exit('matplotlib.pyplot' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "p.png")], check=True, cwd=Path(__file__).parents[1], timeout=300)
 
 
 def test_a_place_that_cannot_be_written_is_a_storage_error(tmp_path, rng):
