@@ -1,7 +1,8 @@
 """A part of a cluster in a process of its own, for benchmarks.scheduler_load: the scheduler, many workers, or the driver.
 
     python -m benchmarks.cluster_process scheduler FILE                the scheduler; writes its address to FILE
-    python -m benchmarks.cluster_process workers FILE 100              so many workers of one thread each, all in this process
+    python -m benchmarks.cluster_process workers FILE 100              so many real workers of one thread each, all in this process
+    python -m benchmarks.cluster_process light FILE 1000 64 6 0.5      so many light ones (benchmarks/light_workers.py), 0.5 s a task
     python -m benchmarks.cluster_process driver FILE 100 1000 64 6     waits for 100 workers, one pass of 1,000 spans, K = 64, D = 6
 
 Scheduler and workers end when their standard input ends. Each prints one line of JSON at its end. The driver runs the real executor;
@@ -27,6 +28,7 @@ import dask
 import distributed
 import numpy as np
 
+from benchmarks.light_workers import light_workers
 from benchmarks.processes import peak_bytes
 from benchmarks.standard import Array, standard_mixture
 from benchmarks.timed import mixture_of
@@ -35,6 +37,7 @@ from streamgmm.checksums import checksum
 from streamgmm.components._gaussian import AbstractGaussian, GaussianMoments
 from streamgmm.em import MixtureStatistics, Partial, merge_partials
 from streamgmm.executors import dask_distributed
+from streamgmm.executors._span_task import Answer
 from streamgmm.mixture import Mixture
 from streamgmm.sources.base import AbstractSource
 
@@ -87,6 +90,25 @@ def usage() -> dict[str, Any]:
     return {"peak_bytes": peak_bytes(), "processor_seconds": time.process_time()}
 
 
+def answer_of_a_span(k: int, d: int) -> Answer[Partial]:
+    """What a worker sends back, of real size."""
+    source = blank(d, 1)
+    return Answer(Instant(mixture_of(standard_mixture(k, d, 0)))(source.read(0)), "tcp://127.0.0.1:40000", {})
+
+
+def blank(d: int, rows: int) -> Blank:
+    """So many blocks of one row."""
+    return Blank(feature_names=tuple(map(str, range(d))), units=("",) * d, block_rows=1, rows=rows)
+
+
+async def work_lightly(address: str, given: argparse.Namespace) -> dict[str, Any]:
+    """Many light workers in one process and event loop."""
+    result = answer_of_a_span(given.n_components, given.n_features)
+    async with light_workers(address, given.n_workers, result, len(pickle.dumps(result)), given.seconds):
+        await until_input_ends()
+        return usage()
+
+
 async def until_input_ends() -> None:
     """The parent closes it."""
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
@@ -122,10 +144,10 @@ def loopback_bytes() -> int:
 def drive(address: str, given: argparse.Namespace) -> dict[str, Any]:
     """One pass of the real executor."""
     dask_distributed.MOST_BLOCKS_A_SPAN = 1
-    source = Blank(feature_names=tuple(map(str, range(given.n_features))), units=("",) * given.n_features, block_rows=1, rows=given.spans)
+    source = blank(given.n_features, given.spans)
     function = Instant(mixture_of(standard_mixture(given.n_components, given.n_features, 0)))
     with distributed.Client(address, set_as_default=False) as client:
-        client.wait_for_workers(given.n_workers, timeout=120)
+        client.wait_for_workers(given.n_workers, timeout=300)
         executor = dask_distributed.DaskDistributed(client)
         executor.map_reduce(function, merge_partials, replace(source, rows=2 * given.n_workers))
         moved, began, worked = loopback_bytes(), time.perf_counter(), time.process_time()
@@ -150,12 +172,15 @@ def main() -> None:
     for verb, numbers in {
         "scheduler": (),
         "workers": ("n_workers",),
+        "light": ("n_workers", "n_components", "n_features"),
         "driver": ("n_workers", "spans", "n_components", "n_features"),
     }.items():
         one = verbs.add_parser(verb)
         one.add_argument("file", type=Path)
         for number in numbers:
             one.add_argument(number, type=int)
+        if verb == "light":
+            one.add_argument("seconds", type=float, help="that a task takes")
     given = parser.parse_args()
     logging.getLogger("distributed").setLevel(logging.ERROR)
     if given.verb == "scheduler":
@@ -163,6 +188,8 @@ def main() -> None:
     elif given.verb == "workers":
         with dask.config.set({"distributed.worker.memory.spill": False, "distributed.admin.system-monitor.interval": "10s"}):
             found = asyncio.run(work(given.file.read_text(encoding="ascii"), given.n_workers))
+    elif given.verb == "light":
+        found = asyncio.run(work_lightly(given.file.read_text(encoding="ascii"), given))
     else:
         found = drive(given.file.read_text(encoding="ascii"), given)
     print(json.dumps(found))

@@ -1,15 +1,18 @@
 """What a Dask scheduler and the driver bear: the real executor, tasks that cost nothing, many spans and many workers.
 
-    python -m benchmarks.scheduler_load --json scheduler_load.json
+    python -m benchmarks.scheduler_load --json scheduler_load.json                 a thousand workers, a hundred thousand spans
+    python -m benchmarks.scheduler_load --workers 100 --spans 3000                 tries everything
+    python -m benchmarks.scheduler_load --kind real --workers 20 --spans 1000      workers of distributed in the place of light ones
 
-For every number of workers and of spans: a scheduler in a process of its own, all workers together in another (one thread each, no
-nanny: they compute nothing, so that hundreds fit), and the driver in a third, which runs one pass through the executor of the package.
-The table shows tasks per second, what every process took of its processor and of memory, and the bytes moved. What is real: the
-executor, the scheduler, the protocol, the sizes of parameters and results. What is not: the network (loopback), that the workers share
-one process (its processor time is shown; where it is near 100 % it is the limit, not the scheduler), and the reading and computing.
+For every number of workers and of spans: a scheduler in a process of its own, all workers together in another, and the driver in a
+third, which runs one pass through the executor of the package. The table shows tasks per second, what every process took of its
+processor and of memory, and the bytes moved. What is real: the executor, the scheduler, the protocol, the sizes of parameters and
+results. What is not: the network (loopback), the reading and computing, and the workers: light ones (benchmarks/light_workers.py) keep
+the protocol and nothing else, so that a thousand fit. All three processes share this machine's cores: tasks per second of the table are
+fewer than those of a cluster whose scheduler, driver and workers have cores of their own; processor time per task is what carries over.
 
-Below the table the scheduler's and driver's load with --target workers is extrapolated: spans of --seconds-a-span seconds each finish
-at workers / seconds per second, and every one costs what was measured with the most workers.
+Below the table: which of scheduler and driver is the first to need a whole core, at how many tasks a second, and how many workers that
+is with spans of --seconds-a-span; then the load with --target workers.
 """
 
 __all__ = ["main"]
@@ -46,8 +49,10 @@ PATIENCE = 180
 def options() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--workers", type=int, nargs="+", default=[20, 100])
-    parser.add_argument("--spans", type=int, nargs="+", default=[1_000, 10_000, 100_000])
+    parser.add_argument("--workers", type=int, nargs="+", default=[100, 1_000])
+    parser.add_argument("--spans", type=int, nargs="+", default=[10_000, 100_000])
+    parser.add_argument("--kind", choices=("light", "real"), default="light", help="of workers")
+    parser.add_argument("--task-seconds", type=float, default=0.0, help="that a task of a light worker takes")
     parser.add_argument("--components", type=int, default=64)
     parser.add_argument("--features", type=int, default=6)
     parser.add_argument("--target", type=int, default=1_000, help="workers that the load is extrapolated to")
@@ -88,9 +93,10 @@ def measure(n_workers: int, spans: int, given: argparse.Namespace) -> dict[str, 
         file = Path(name) / "address"
         scheduler = part("scheduler", file)
         wait_for(file, scheduler)
-        workers = part("workers", file, n_workers)
+        size = (given.components, given.features)
+        workers = part("light", file, n_workers, *size, given.task_seconds) if given.kind == "light" else part("workers", file, n_workers)
         try:
-            driver = run_module("benchmarks.cluster_process", ["driver", file, n_workers, spans, given.components, given.features], 1)
+            driver = run_module("benchmarks.cluster_process", ["driver", file, n_workers, spans, *size], 1)
         finally:
             used = {"workers_process": ended(workers), "scheduler": ended(scheduler)}
     say(f"{n_workers} workers, {spans:,} spans: {driver['seconds']:.1f} s, {spans / driver['seconds']:.0f} tasks/s")
@@ -118,16 +124,20 @@ def table_line(x: Mapping[str, Any]) -> tuple[object, ...]:
     )
 
 
-def extrapolation(lines: Sequence[Mapping[str, Any]], given: argparse.Namespace) -> dict[str, float]:
-    """Load at the target: the most workers and spans measured give the cost of a task."""
+def extrapolation(lines: Sequence[Mapping[str, Any]], given: argparse.Namespace) -> dict[str, Any]:
+    """Load at the target, and what breaks first: the most workers and spans measured give the cost of a task."""
     x = max(lines, key=lambda line: (line["n_workers"], line["spans"]))
-    rate = given.target / given.seconds_a_span
+    rate, costs = given.target / given.seconds_a_span, {who: milliseconds(x, who) for who in ("scheduler", "driver")}
+    first = max(costs, key=lambda who: costs[who])
     return {
         "tasks_per_second": rate,
-        "scheduler_busy": rate * milliseconds(x, "scheduler") / 1e3,
-        "driver_busy": rate * milliseconds(x, "driver") / 1e3,
+        "scheduler_busy": rate * costs["scheduler"] / 1e3,
+        "driver_busy": rate * costs["driver"] / 1e3,
         "bytes_per_second": rate * x["driver"]["moved_bytes"] / x["spans"],
         "largest_rate_measured": max(line["spans"] / line["driver"]["seconds"] for line in lines),
+        "breaks_first": first,
+        "breaks_at": 1e3 / costs[first],
+        "workers_at_break": given.seconds_a_span * 1e3 / costs[first],
     }
 
 
@@ -139,9 +149,11 @@ def main() -> int:
     print(markdown(HEAD, map(table_line, lines), 0))
     print(
         f"\nMeasured on loopback with instant tasks, K = {given.components}, D = {given.features}: a result has"
-        f" {lines[0]['driver']['result_bytes'] / 1e3:.1f} kB. Extrapolated to {given.target:,} workers with spans of"
-        f" {given.seconds_a_span:g} s: {load['tasks_per_second']:.0f} tasks/s, the scheduler {load['scheduler_busy']:.0%} and the driver"
-        f" {load['driver_busy']:.0%} of one core, {load['bytes_per_second'] / 1e6:.1f} MB/s; 100 % of a core is where it breaks."
+        f" {lines[0]['driver']['result_bytes'] / 1e3:.1f} kB. The {load['breaks_first']} is the first to need a whole core:"
+        f" at {load['breaks_at']:.0f} tasks/s, which {load['workers_at_break']:.0f} workers reach with spans of"
+        f" {given.seconds_a_span:g} s each."
+        f" {given.target:,} such workers: {load['tasks_per_second']:.0f} tasks/s, the scheduler {load['scheduler_busy']:.0%} and the driver"
+        f" {load['driver_busy']:.0%} of a core, {load['bytes_per_second'] / 1e6:.1f} MB/s."
     )
     write_json(given.json, {"options": vars(given), "before": before, "after": machine(), "lines": lines, "at_target": load})
     return 0

@@ -1,11 +1,16 @@
 """The parts of the benchmarks of large tables that can be wrong without a clock: laws, layouts, the virtual table, the judges."""
 
+import asyncio
+from contextlib import AsyncExitStack
+
+import distributed
 import numpy as np
 import pytest
 
 import streamgmm as sg
 from benchmarks import out_of_core, scaling, scheduler_load
 from benchmarks.laws import fit_law
+from benchmarks.light_workers import light_workers
 from benchmarks.reporting import markdown
 from benchmarks.virtual_source import virtual_source
 
@@ -73,6 +78,27 @@ def test_load_is_extrapolated_from_the_largest_measurement(monkeypatch):
     assert found["tasks_per_second"] == 500
     assert found["scheduler_busy"] == pytest.approx(1.0)
     assert found["driver_busy"] == pytest.approx(0.5)
+    assert found["breaks_first"] == "scheduler"
+    assert found["breaks_at"] == pytest.approx(500)
+    assert found["workers_at_break"] == pytest.approx(1000)
+
+
+async def answers_of_light_workers():
+    """The scheduler of distributed, three light workers, a client: what two tasks, one of them the other's parameters, give."""
+    async with AsyncExitStack() as stack:
+        here = distributed.Scheduler(host="127.0.0.1", port=0, dashboard=False, dashboard_address=":0")
+        scheduler = await stack.enter_async_context(here)
+        await stack.enter_async_context(light_workers(scheduler.address, 3, {"answer": 42}, 100, 0.0))
+        client = await stack.enter_async_context(distributed.Client(scheduler.address, asynchronous=True, set_as_default=False))
+        asked = await client.run(int, "7")
+        shared = client.submit(len, (), key="some-parameters-0", pure=False)
+        return asked, await client.gather(client.map(divmod, range(20), b=shared, pure=False))
+
+
+def test_light_workers_answer_as_workers_do():
+    asked, answers = asyncio.run(answers_of_light_workers())
+    assert list(asked.values()) == [7, 7, 7]
+    assert answers == [{"answer": 42}] * 20
 
 
 def test_tables_are_markdown():
