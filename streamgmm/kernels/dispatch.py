@@ -4,7 +4,7 @@ A family file defines a NamedTuple of factors and overloads these functions for 
 dtype and number of columns, with everything inlined.
 """
 
-__all__ = ["add_feature_moments", "add_moments", "dims_of", "log_joint_tile", "write_features"]
+__all__ = ["add_feature_moments", "add_moments", "dims_of", "log_joint_tile", "whitened_box", "write_features"]
 
 from typing import Any
 
@@ -14,11 +14,16 @@ def dims_of(n_features: int) -> Any:
     return (0,) * n_features
 
 
-def log_joint_tile(tile, means, factors, constants, dims, joint, largest, work) -> None:
+def log_joint_tile(tile, means, factors, constants, dims, reached, joint, largest, work) -> None:
     """Write constants[k] - 1/2 distance(row t, component k) to joint[k*TILE+t], and their maximum over k to largest[t].
 
-    work: scratch of D*PITCH.
+    Of components that are not `reached` (K) nothing is written. work: scratch of D*PITCH.
     """
+    raise NotImplementedError
+
+
+def whitened_box(middle, half, means, factors, k, dims) -> tuple[float, float]:
+    """Least and greatest squared distance from component k of a box of points: its whitened coordinates' bounds, taken one by one."""
     raise NotImplementedError
 
 

@@ -12,11 +12,13 @@ from streamgmm.kernels import gaussian_diag, gaussian_full  # noqa: F401  (they 
 from streamgmm.kernels.compiling import kernel
 from streamgmm.kernels.dispatch import add_feature_moments, add_moments, log_joint_tile, write_features
 from streamgmm.kernels.features import GROUP, LARGEST, add_feature_sums
+from streamgmm.kernels.reach import find_reached
 from streamgmm.kernels.tile import (
     PITCH,
     STRIPS,
     TILE,
     clear_max,
+    fill_absent,
     fill_tile,
     fill_weights,
     hard_tile,
@@ -33,10 +35,13 @@ LABELS, SCORES, RESPONSIBILITIES, LOG_JOINT = 0, 1, 2, 3
 
 
 @kernel
-def accumulate(x, sample_weight, means, factors, constants, dims, hard, centre, n_groups, n_features, origin, scale, counts, first, second):
+def accumulate(
+    x, sample_weight, means, factors, constants, dims, hard, bounded, centre, n_groups, n_features, origin, scale, counts, first, second
+):
     """Add the rows' statistics about `means` to counts (K), first (K D) and second; return the sum of weight * log-likelihood.
 
     x (n d); sample_weight (n); constants (K): log weight - D/2 log 2 pi - 1/2 log|V|; hard: assign each row to one component.
+    bounded: leave out components that the box of a tile's rows shows to be felt nowhere in it: the same bits.
     The first n_groups * GROUP components may be summed together, as n_features features about `centre` (D), where most rows feel them.
 
     With means of float32 (and factors, constants) the arithmetic within a tile is in float32, on rows as (x - origin) * scale, whose
@@ -49,6 +54,8 @@ def accumulate(x, sample_weight, means, factors, constants, dims, hard, centre, 
     joint, copy = np.empty(n_components * TILE, kind), np.empty(len(dims) * PITCH)
     largest, total, weight, factor = np.empty(TILE, kind), np.empty(TILE, kind), np.empty(TILE), np.empty(TILE, kind)
     strips, n_strips = np.empty(n_components * STRIPS, np.intp), np.empty(n_components, np.intp)
+    middle, half, upper = np.empty(len(dims), kind), np.empty(len(dims), kind), np.empty(n_components)
+    pace, reached = np.zeros(2, np.intp), np.ones(n_components, np.bool_)
     log_likelihood = 0.0
     for start in range(0, x.shape[0], TILE):
         n = min(TILE, x.shape[0] - start)
@@ -56,42 +63,52 @@ def accumulate(x, sample_weight, means, factors, constants, dims, hard, centre, 
             return np.nan
         fill_weights(sample_weight, start, n, weight)
         clear_max(largest)
-        log_joint_tile(tile, means, factors, constants, dims, joint, largest, work)
+        if bounded:
+            find_reached(tile, means, factors, constants, dims, middle, half, upper, pace, reached)
+        log_joint_tile(tile, means, factors, constants, dims, reached, joint, largest, work)
         if hard:
+            fill_absent(joint, reached, 0, n_components, -np.inf)
             hard_tile(joint, n_components, largest, total, strips, n_strips)
         else:
             total[:] = 0.0
             for k in range(n_components):
-                n_strips[k] = soft_tile(joint, k, largest, total, strips)
+                n_strips[k] = soft_tile(joint, k, largest, total, strips) if reached[k] else 0
         log_likelihood += row_factors(weight, total, largest, factor)
         grouped = n_groups > 0 and write_features(tile, factor, centre, factors, dims, features) < LARGEST
         for k in range(0, n_components, GROUP):
             felt = n_strips[k : k + GROUP].sum()
             if grouped and k < n_groups * GROUP and felt > MANY:
+                fill_absent(joint, reached, k, k + GROUP, 0.0)
                 add_feature_sums(joint, k // GROUP, features, n_features, sums)
             else:
                 for a in range(k, min(k + GROUP, n_components)):
-                    add_moments(tile, joint, factor, a, strips, n_strips[a], means, factors, dims, work, counts, first, second)
+                    if n_strips[a] > 0:
+                        add_moments(tile, joint, factor, a, strips, n_strips[a], means, factors, dims, work, counts, first, second)
     add_feature_moments(sums, centre, means, factors, dims, counts, first, second)
     return log_likelihood
 
 
 @kernel
-def evaluate(x, means, factors, constants, dims, what, score, label, matrix):
+def evaluate(x, means, factors, constants, dims, bounded, what, score, label, matrix):
     """Most probable component (n) of every row; and its log density (n); and (n K) responsibilities or log joint densities.
 
-    `what` says how much of it is wanted: LABELS only; SCORES too; a matrix too.
+    `what` says how much of it is wanted: LABELS only; SCORES too; a matrix too. bounded: as above, but for log joint densities.
     """
     n_components = means.shape[0]
     tile, work = np.empty(len(dims) * PITCH), np.empty(len(dims) * PITCH)
     joint = np.empty(n_components * TILE)
     largest, total, density = np.empty(TILE), np.empty(TILE), np.empty(TILE)
     strips = np.empty(n_components * STRIPS, np.intp)
+    middle, half, upper = np.empty(len(dims)), np.empty(len(dims)), np.empty(n_components)
+    pace, reached = np.zeros(2, np.intp), np.ones(n_components, np.bool_)
     for start in range(0, x.shape[0], TILE):
         n = min(TILE, x.shape[0] - start)
         fill_tile(x, start, n, dims, tile)
         clear_max(largest)
-        log_joint_tile(tile, means, factors, constants, dims, joint, largest, work)
+        if bounded and what != LOG_JOINT:
+            find_reached(tile, means, factors, constants, dims, middle, half, upper, pace, reached)
+        log_joint_tile(tile, means, factors, constants, dims, reached, joint, largest, work)
+        fill_absent(joint, reached, 0, n_components, -np.inf)
         most_probable(joint, n_components, label, start, n)
         if what == LABELS:
             continue

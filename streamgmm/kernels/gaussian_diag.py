@@ -11,7 +11,7 @@ from numba.core import types
 
 from streamgmm.arrays import FloatArray
 from streamgmm.kernels.compiling import inlined, intrinsic, overload
-from streamgmm.kernels.dispatch import add_feature_moments, add_moments, log_joint_tile, write_features
+from streamgmm.kernels.dispatch import add_feature_moments, add_moments, log_joint_tile, whitened_box, write_features
 from streamgmm.kernels.features import GROUP, LARGEST, MOST, diagonal_features, feature_count
 from streamgmm.kernels.lanes import Lanes, column_count, pointers
 from streamgmm.kernels.tile import STRIPS, TILE, difference, rows_of_strips
@@ -61,9 +61,20 @@ def _log_joint_of(typing_context, tile, means, scale, constant, k, step, dims, j
 
 
 @inlined()
-def _log_joint(tile, means, scale, step, constants, dims, joint, largest):
+def _log_joint(tile, means, scale, step, constants, dims, reached, joint, largest):
     for k in range(means.shape[0]):
-        _log_joint_of(tile, means, scale, constants[k], k, step, dims, joint, largest)
+        if reached[k]:
+            _log_joint_of(tile, means, scale, constants[k], k, step, dims, joint, largest)
+
+
+@inlined()
+def _box(middle, half, means, scale, step, k, dims):
+    nearest, farthest = 0.0, 0.0
+    for i in range(len(dims)):
+        centre, width = abs(middle[i] - means[k, i]) * scale[k, step * i], half[i] * scale[k, step * i]
+        nearest += max(centre - width, 0.0) ** 2
+        farthest += (centre + width) ** 2
+    return nearest, farthest
 
 
 @intrinsic
@@ -123,20 +134,30 @@ def _add_feature_moments(sums, centre, means, dims, counts, first, second):
 
 
 @overload(log_joint_tile)
-def _log_joint_tile(tile, means, factors, constants, dims, joint, largest, work):
+def _log_joint_tile(tile, means, factors, constants, dims, reached, joint, largest, work):
     family = getattr(factors, "instance_class", None)
     if family is DiagFactors:
 
-        def diag(tile, means, factors, constants, dims, joint, largest, work):
-            _log_joint(tile, means, factors.inverse_sd, 1, constants, dims, joint, largest)
+        def diag(tile, means, factors, constants, dims, reached, joint, largest, work):
+            _log_joint(tile, means, factors.inverse_sd, 1, constants, dims, reached, joint, largest)
 
         return diag
     if family is SphericalFactors:
 
-        def spherical(tile, means, factors, constants, dims, joint, largest, work):
-            _log_joint(tile, means, factors.inverse_radius, 0, constants, dims, joint, largest)
+        def spherical(tile, means, factors, constants, dims, reached, joint, largest, work):
+            _log_joint(tile, means, factors.inverse_radius, 0, constants, dims, reached, joint, largest)
 
         return spherical
+    return None
+
+
+@overload(whitened_box)
+def _whitened_box(middle, half, means, factors, k, dims):
+    family = getattr(factors, "instance_class", None)
+    if family is DiagFactors:
+        return lambda middle, half, means, factors, k, dims: _box(middle, half, means, factors.inverse_sd, 1, k, dims)
+    if family is SphericalFactors:
+        return lambda middle, half, means, factors, k, dims: _box(middle, half, means, factors.inverse_radius, 0, k, dims)
     return None
 
 

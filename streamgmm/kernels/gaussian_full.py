@@ -13,7 +13,7 @@ from numba.core import types
 
 from streamgmm.arrays import FloatArray
 from streamgmm.kernels.compiling import inlined, intrinsic, overload
-from streamgmm.kernels.dispatch import add_feature_moments, add_moments, log_joint_tile, write_features
+from streamgmm.kernels.dispatch import add_feature_moments, add_moments, log_joint_tile, whitened_box, write_features
 from streamgmm.kernels.features import GROUP, LARGEST, MOST, feature_count, product_features
 from streamgmm.kernels.lanes import Lanes, column_count, pointers
 from streamgmm.kernels.tile import PITCH, STRIPS, TILE, difference, rows_of_strips
@@ -108,10 +108,27 @@ def _add_squares(v: Lanes, n_rows: int, first, whitening, factor, work, total) -
 
 
 @inlined()
-def _log_joint_full(tile, means, whitening, constants, dims, joint, largest, work):
+def _log_joint_full(tile, means, whitening, constants, dims, reached, joint, largest, work):
     for k in range(means.shape[0]):
         w = 0 if whitening.shape[0] == 1 else k
-        _log_joint_of(tile, means, whitening, constants[k], k, w, dims, joint, largest, work)
+        if reached[k]:
+            _log_joint_of(tile, means, whitening, constants[k], k, w, dims, joint, largest, work)
+
+
+@inlined()
+def _box_full(middle, half, means, whitening, k, dims):
+    w = whitening[0 if whitening.shape[0] == 1 else k]
+    nearest, farthest = 0.0, 0.0
+    for j in range(len(dims)):
+        centre, width = 0.0, 0.0
+        for i in range(j + 1):
+            entry = w[j * (j + 1) // 2 + i]
+            centre += entry * (middle[i] - means[k, i])
+            width += abs(entry) * half[i]
+        inside = max(abs(centre) - width, 0.0)
+        nearest += inside * inside
+        farthest += (abs(centre) + width) ** 2
+    return nearest, farthest
 
 
 # ---- moments -----------------------------------------------------------------------------------------------------------
@@ -224,12 +241,23 @@ def _add_feature_moments(sums, centre, means, dims, counts, first, second):
 
 
 @overload(log_joint_tile)
-def _log_joint(tile, means, factors, constants, dims, joint, largest, work):
+def _log_joint(tile, means, factors, constants, dims, reached, joint, largest, work):
     if getattr(factors, "instance_class", None) is not FullFactors:
         return None
 
-    def implementation(tile, means, factors, constants, dims, joint, largest, work):
-        _log_joint_full(tile, means, factors.whitening, constants, dims, joint, largest, work)
+    def implementation(tile, means, factors, constants, dims, reached, joint, largest, work):
+        _log_joint_full(tile, means, factors.whitening, constants, dims, reached, joint, largest, work)
+
+    return implementation
+
+
+@overload(whitened_box)
+def _box(middle, half, means, factors, k, dims):
+    if getattr(factors, "instance_class", None) is not FullFactors:
+        return None
+
+    def implementation(middle, half, means, factors, k, dims):
+        return _box_full(middle, half, means, factors.whitening, k, dims)
 
     return implementation
 

@@ -131,6 +131,15 @@ class Lanes:
     def _suffix(self) -> str:
         return f"v{self.n}f{8 * BYTES[self.element]}"
 
+    def largest(self, vector):
+        """Of all lanes; none may be NaN."""
+        width = self.n
+        while width > 1:
+            a, b = self._halves(vector, width)
+            width //= 2
+            vector = Lanes(self.b, width, self.element).maximum(a, b)
+        return self.b.extract_element(vector, ir.Constant(INT32, 0))
+
     def sum(self, vector):
         """Of all lanes, a double: the upper half added to the lower one until one is left."""
         vector = self._doubles(vector)

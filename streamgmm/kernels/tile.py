@@ -14,6 +14,7 @@ __all__ = [
     "TILE",
     "clear_max",
     "difference",
+    "fill_absent",
     "fill_tile",
     "fill_weights",
     "hard_tile",
@@ -227,6 +228,15 @@ def rows_of_strips(v: Lanes, strips, n) -> Iterator[Any]:
         strip = v.b.load(v.b.gep(strips, [a]))
         for offset in range(0, STRIP, v.n):
             yield v.plus(strip, offset)
+
+
+@inlined()
+def fill_absent(joint, reached, first, last, value):
+    """Give the components from `first` to below `last` that are not reached the same value in all rows of the tile."""
+    for k in range(first, last):
+        if not reached[k]:
+            for t in range(TILE):
+                joint[k * TILE + t] = value
 
 
 @inlined()
