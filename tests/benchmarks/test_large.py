@@ -11,6 +11,7 @@ import streamgmm as sg
 from benchmarks import out_of_core, scaling, scheduler_load
 from benchmarks.laws import fit_law
 from benchmarks.light_workers import light_workers
+from benchmarks.order_of_rows import sorted_into_boxes
 from benchmarks.reporting import markdown
 from benchmarks.virtual_source import virtual_source
 
@@ -103,3 +104,10 @@ def test_light_workers_answer_as_workers_do():
 
 def test_tables_are_markdown():
     assert markdown(("a", "b"), [("x", 1)]) == "| a | b |\n|---|---:|\n| x | 1 |"
+
+
+def test_rows_sorted_into_boxes_are_the_same_rows_in_smaller_boxes(rng):
+    x = rng.normal(size=(1000, 3))
+    boxes = sorted_into_boxes(x)
+    np.testing.assert_array_equal(np.sort(boxes, axis=0), np.sort(x, axis=0))
+    assert np.ptp(boxes[:100], axis=0).prod() < 0.5 * np.ptp(x[:100], axis=0).prod()
