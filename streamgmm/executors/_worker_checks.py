@@ -19,6 +19,7 @@ import hashlib
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -44,13 +45,14 @@ class Answers:
     silent: Mapping[str, str]
 
 
-def own_answer() -> dict[str, dict[str, str]]:
+def own_answer() -> dict[str, Mapping[str, str]]:
     """Runs in every process: its versions and its numeric profile."""
     return {"versions": own_versions(), "profile": numeric_profile()}
 
 
-def own_versions() -> dict[str, str]:
-    """Runs in every process: versions of what client, scheduler and workers must have in common."""
+@cache
+def own_versions() -> Mapping[str, str]:
+    """Runs in every process: versions of what client, scheduler and workers must have in common. Looked up once: it takes milliseconds."""
     return {"python": ".".join(platform.python_version_tuple()[:2]), **{name: version_of(name) for name in COMPARED}}
 
 
