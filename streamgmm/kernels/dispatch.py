@@ -4,7 +4,7 @@ A family file defines a NamedTuple of factors and overloads these functions for 
 dtype and number of columns, with everything inlined.
 """
 
-__all__ = ["add_feature_moments", "add_moments", "dims_of", "log_joint_tile", "whitened_box", "write_features"]
+__all__ = ["add_feature_moments", "add_moments", "dims_of", "find_reached", "log_joint_tile", "write_features"]
 
 from typing import Any
 
@@ -22,8 +22,8 @@ def log_joint_tile(tile, means, factors, constants, dims, reached, joint, larges
     raise NotImplementedError
 
 
-def whitened_box(middle, half, means, factors, k, dims) -> tuple[float, float]:
-    """Least and greatest squared distance from component k of a box of points: its whitened coordinates' bounds, taken one by one."""
+def find_reached(tile, means, factors, constants, dims, bounded, first, work, joint, pace, reached) -> None:
+    """Write to reached (K) which components may be felt in a tile; see `reach`."""
     raise NotImplementedError
 
 

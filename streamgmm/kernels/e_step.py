@@ -10,9 +10,8 @@ import numpy as np
 
 from streamgmm.kernels import gaussian_diag, gaussian_full  # noqa: F401  (they overload the operations below)
 from streamgmm.kernels.compiling import kernel
-from streamgmm.kernels.dispatch import add_feature_moments, add_moments, log_joint_tile, write_features
+from streamgmm.kernels.dispatch import add_feature_moments, add_moments, find_reached, log_joint_tile, write_features
 from streamgmm.kernels.features import GROUP, LARGEST, add_feature_sums
-from streamgmm.kernels.reach import find_reached
 from streamgmm.kernels.tile import (
     PITCH,
     STRIPS,
@@ -54,8 +53,7 @@ def accumulate(
     joint, copy = np.empty(n_components * TILE, kind), np.empty(len(dims) * PITCH)
     largest, total, weight, factor = np.empty(TILE, kind), np.empty(TILE, kind), np.empty(TILE), np.empty(TILE, kind)
     strips, n_strips = np.empty(n_components * STRIPS, np.intp), np.empty(n_components, np.intp)
-    middle, half, upper = np.empty(len(dims), kind), np.empty(len(dims), kind), np.empty(n_components)
-    pace, reached = np.zeros(2, np.intp), np.ones(n_components, np.bool_)
+    pace, reached = np.empty(2, np.intp), np.empty(n_components, np.intp)
     log_likelihood = 0.0
     for start in range(0, x.shape[0], TILE):
         n = min(TILE, x.shape[0] - start)
@@ -63,8 +61,7 @@ def accumulate(
             return np.nan
         fill_weights(sample_weight, start, n, weight)
         clear_max(largest)
-        if bounded:
-            find_reached(tile, means, factors, constants, dims, middle, half, upper, pace, reached)
+        find_reached(tile, means, factors, constants, dims, bounded, start, work, joint, pace, reached)
         log_joint_tile(tile, means, factors, constants, dims, reached, joint, largest, work)
         if hard:
             fill_absent(joint, reached, 0, n_components, -np.inf)
@@ -99,14 +96,12 @@ def evaluate(x, means, factors, constants, dims, bounded, what, score, label, ma
     joint = np.empty(n_components * TILE)
     largest, total, density = np.empty(TILE), np.empty(TILE), np.empty(TILE)
     strips = np.empty(n_components * STRIPS, np.intp)
-    middle, half, upper = np.empty(len(dims)), np.empty(len(dims)), np.empty(n_components)
-    pace, reached = np.zeros(2, np.intp), np.ones(n_components, np.bool_)
+    pace, reached = np.empty(2, np.intp), np.empty(n_components, np.intp)
     for start in range(0, x.shape[0], TILE):
         n = min(TILE, x.shape[0] - start)
         fill_tile(x, start, n, dims, tile)
         clear_max(largest)
-        if bounded and what != LOG_JOINT:
-            find_reached(tile, means, factors, constants, dims, middle, half, upper, pace, reached)
+        find_reached(tile, means, factors, constants, dims, bounded and what != LOG_JOINT, start, work, joint, pace, reached)
         log_joint_tile(tile, means, factors, constants, dims, reached, joint, largest, work)
         fill_absent(joint, reached, 0, n_components, -np.inf)
         most_probable(joint, n_components, label, start, n)

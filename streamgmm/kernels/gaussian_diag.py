@@ -5,15 +5,17 @@ Moments are taken about the component's current mean; spherical components keep 
 
 __all__ = ["DiagFactors", "SphericalFactors"]
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 from numba.core import types
 
 from streamgmm.arrays import FloatArray
 from streamgmm.kernels.compiling import inlined, intrinsic, overload
-from streamgmm.kernels.dispatch import add_feature_moments, add_moments, log_joint_tile, whitened_box, write_features
+from streamgmm.kernels.dispatch import add_feature_moments, add_moments, find_reached, log_joint_tile, write_features
 from streamgmm.kernels.features import GROUP, LARGEST, MOST, diagonal_features, feature_count
 from streamgmm.kernels.lanes import Lanes, column_count, pointers
+from streamgmm.kernels.reach import reach_by
 from streamgmm.kernels.tile import STRIPS, TILE, difference, rows_of_strips
 
 DENSITY_LANES = 16  # of doubles; floats are twice as many
@@ -67,14 +69,16 @@ def _log_joint(tile, means, scale, step, constants, dims, reached, joint, larges
             _log_joint_of(tile, means, scale, constants[k], k, step, dims, joint, largest)
 
 
-@inlined()
-def _box(middle, half, means, scale, step, k, dims):
-    nearest, farthest = 0.0, 0.0
-    for i in range(len(dims)):
-        centre, width = abs(middle[i] - means[k, i]) * scale[k, step * i], half[i] * scale[k, step * i]
-        nearest += max(centre - width, 0.0) ** 2
-        farthest += (centre + width) ** 2
-    return nearest, farthest
+def _intervals(v: Lanes, d: int, middle, half, means, scale, step, k) -> Iterator[tuple[Any, Any]]:
+    """For `reach`. step as for densities."""
+    mean, scale = v.b.gep(means, [v.times(k, d)]), v.b.gep(scale, [v.b.mul(k, v.plus(v.times(step, d - 1), 1))])
+    with v.loop(d) as i:
+        unit = v.double_at(scale, v.b.mul(step, i))
+        y = v.b.fsub(v.double_at(middle, i), v.double_at(mean, i))
+        yield v.b.fmul(v.magnitude(y), unit), v.b.fmul(v.double_at(half, i), unit)
+
+
+_reach = reach_by(_intervals)
 
 
 @intrinsic
@@ -151,13 +155,21 @@ def _log_joint_tile(tile, means, factors, constants, dims, reached, joint, large
     return None
 
 
-@overload(whitened_box)
-def _whitened_box(middle, half, means, factors, k, dims):
+@overload(find_reached)
+def _find_reached(tile, means, factors, constants, dims, bounded, first, work, joint, pace, reached):
     family = getattr(factors, "instance_class", None)
     if family is DiagFactors:
-        return lambda middle, half, means, factors, k, dims: _box(middle, half, means, factors.inverse_sd, 1, k, dims)
+
+        def diag(tile, means, factors, constants, dims, bounded, first, work, joint, pace, reached):
+            _reach(tile, means, factors.inverse_sd, 1, constants, means.shape[0], dims, bounded, first, work, joint, pace, reached)
+
+        return diag
     if family is SphericalFactors:
-        return lambda middle, half, means, factors, k, dims: _box(middle, half, means, factors.inverse_radius, 0, k, dims)
+
+        def spherical(tile, means, factors, constants, dims, bounded, first, work, joint, pace, reached):
+            _reach(tile, means, factors.inverse_radius, 0, constants, means.shape[0], dims, bounded, first, work, joint, pace, reached)
+
+        return spherical
     return None
 
 

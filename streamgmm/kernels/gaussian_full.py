@@ -6,16 +6,17 @@ W[j, i] stands at j(j+1)/2 + i. Moments are taken about the component's current 
 
 __all__ = ["FullFactors"]
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from numba.core import types
 
 from streamgmm.arrays import FloatArray
 from streamgmm.kernels.compiling import inlined, intrinsic, overload
-from streamgmm.kernels.dispatch import add_feature_moments, add_moments, log_joint_tile, whitened_box, write_features
+from streamgmm.kernels.dispatch import add_feature_moments, add_moments, find_reached, log_joint_tile, write_features
 from streamgmm.kernels.features import GROUP, LARGEST, MOST, feature_count, product_features
 from streamgmm.kernels.lanes import Lanes, column_count, pointers
+from streamgmm.kernels.reach import reach_by
 from streamgmm.kernels.tile import PITCH, STRIPS, TILE, difference, rows_of_strips
 
 DENSITY_LANES = 8  # of doubles; floats are twice as many
@@ -115,20 +116,20 @@ def _log_joint_full(tile, means, whitening, constants, dims, reached, joint, lar
             _log_joint_of(tile, means, whitening, constants[k], k, w, dims, joint, largest, work)
 
 
-@inlined()
-def _box_full(middle, half, means, whitening, k, dims):
-    w = whitening[0 if whitening.shape[0] == 1 else k]
-    nearest, farthest = 0.0, 0.0
-    for j in range(len(dims)):
-        centre, width = 0.0, 0.0
-        for i in range(j + 1):
-            entry = w[j * (j + 1) // 2 + i]
-            centre += entry * (middle[i] - means[k, i])
-            width += abs(entry) * half[i]
-        inside = max(abs(centre) - width, 0.0)
-        nearest += inside * inside
-        farthest += (abs(centre) + width) ** 2
-    return nearest, farthest
+def _intervals(v: Lanes, d: int, middle, half, means, whitening, step, k) -> Iterator[tuple[Any, Any]]:
+    """For `reach`. step: 1, or 0 where all components share one factor."""
+    mean, factor = v.b.gep(means, [v.times(k, d)]), v.b.gep(whitening, [v.times(v.b.mul(k, step), d * (d + 1) // 2)])
+    with v.loop(d) as j:
+        centre, width = v.variable(0.0), v.variable(0.0)
+        with v.loop(v.plus(j, 1)) as i:
+            entry = v.double_at(factor, packed(v, j, i))
+            y = v.b.fsub(v.double_at(middle, i), v.double_at(mean, i))
+            v.b.store(v.b.fadd(v.b.load(centre), v.b.fmul(entry, y)), centre)
+            v.b.store(v.b.fadd(v.b.load(width), v.b.fmul(v.magnitude(entry), v.double_at(half, i))), width)
+        yield v.magnitude(v.b.load(centre)), v.b.load(width)
+
+
+_reach = reach_by(_intervals)
 
 
 # ---- moments -----------------------------------------------------------------------------------------------------------
@@ -251,13 +252,14 @@ def _log_joint(tile, means, factors, constants, dims, reached, joint, largest, w
     return implementation
 
 
-@overload(whitened_box)
-def _box(middle, half, means, factors, k, dims):
+@overload(find_reached)
+def _find_reached(tile, means, factors, constants, dims, bounded, first, work, joint, pace, reached):
     if getattr(factors, "instance_class", None) is not FullFactors:
         return None
 
-    def implementation(middle, half, means, factors, k, dims):
-        return _box_full(middle, half, means, factors.whitening, k, dims)
+    def implementation(tile, means, factors, constants, dims, bounded, first, work, joint, pace, reached):
+        step = 0 if factors.whitening.shape[0] == 1 else 1
+        _reach(tile, means, factors.whitening, step, constants, means.shape[0], dims, bounded, first, work, joint, pace, reached)
 
     return implementation
 

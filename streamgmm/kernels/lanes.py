@@ -8,7 +8,7 @@ whatever the processor's registers hold. The product-and-sum `fma` is one instru
 Lanes hold doubles or floats; numbers of the other kind are converted on their way from and to memory. Sums leave the lanes as doubles.
 """
 
-__all__ = ["Lanes", "column_count", "pointers"]
+__all__ = ["DOUBLE", "Lanes", "column_count", "pointers"]
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -79,6 +79,14 @@ class Lanes:
             return value
         return self.b.fpext(value, kind) if getattr(kind, "element", kind) == DOUBLE else self.b.fptrunc(value, kind)
 
+    def double_at(self, address, offset):
+        """One number of memory, as a double."""
+        return self._as(DOUBLE, self.b.load(self.b.gep(address, [offset])))
+
+    def as_element(self, scalar):
+        """A scalar as the kind that lanes hold."""
+        return self._as(self.element, scalar)
+
     def gathered(self, address, offsets):
         """One double from each of n places."""
         vector = ir.Constant(self.kind, ir.Undefined)
@@ -126,6 +134,11 @@ class Lanes:
         kind = ir.FunctionType(self.kind, [self.kind] * 2)
         function = cgutils.get_or_insert_function(self.b.module, kind, f"llvm.maxnum.{self._suffix}")
         return self.b.call(function, [a, b], fastmath=("nnan", "nsz"))
+
+    def magnitude(self, scalar):
+        """|x| of a double."""
+        kind = ir.FunctionType(DOUBLE, [DOUBLE])
+        return self.b.call(cgutils.get_or_insert_function(self.b.module, kind, "llvm.fabs.f64"), [scalar])
 
     @property
     def _suffix(self) -> str:
@@ -215,6 +228,12 @@ class Lanes:
         last = self.index(stop) if isinstance(stop, int) else stop
         with cgutils.for_range_slice(self.b, self.index(0), last, self.index(step), intp=INT64) as (i, _):
             yield i
+
+    def variable(self, value: float) -> Any:
+        """A variable that holds a double."""
+        variable = cgutils.alloca_once(self.b, DOUBLE)
+        self.b.store(ir.Constant(DOUBLE, value), variable)
+        return variable
 
     def counter(self) -> Any:
         """A variable that holds the integer 0."""

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from streamgmm.components import _gaussian, _single
 from streamgmm.kernels.compiling import kernel
-from streamgmm.kernels.dispatch import dims_of
-from streamgmm.kernels.reach import UNTRIED, find_reached
+from streamgmm.kernels.dispatch import dims_of, find_reached
+from streamgmm.kernels.reach import UNTRIED
 from streamgmm.kernels.tile import CUT, PITCH, TILE, fill_tile
 from streamgmm.mixture import Mixture
 from tests.making import FAMILIES, random_mixture
@@ -67,9 +67,10 @@ def reached_in_tile(x, means, factors, constants, dims):
     """(K) of the first tile of x."""
     tile = np.empty(len(dims) * PITCH)
     fill_tile(x, 0, min(TILE, x.shape[0]), dims, tile)
-    reached, pace = np.ones(means.shape[0], np.bool_), np.zeros(2, np.intp)
-    find_reached(tile, means, factors, constants, dims, np.empty(len(dims)), np.empty(len(dims)), np.empty(means.shape[0]), pace, reached)
-    return reached, pace
+    reached, pace = np.empty(means.shape[0], np.intp), np.empty(2, np.intp)
+    work, joint = np.empty(len(dims) * PITCH), np.empty(means.shape[0] * TILE)
+    find_reached(tile, means, factors, constants, dims, True, 0, work, joint, pace, reached)
+    return reached > 0, pace
 
 
 @pytest.mark.parametrize("family", FAMILIES)
