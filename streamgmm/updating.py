@@ -205,11 +205,12 @@ class UpdateJob(Job):
         """See the base class; killed before its first commit, an update begins again."""
         return self.first_state() if run.latest() is None else super()._state_of(run)
 
-    def finish(self, run: Run, result: FitResult) -> None:
-        """See the base class."""
+    def finish(self, run: Run, result: FitResult) -> FitResult:
+        """See the base class. Rows held out stay so; a look at all of them would read the whole table, and is left to a resume."""
         model = self.model(result)
         with run.model_folder() as path:
             save_model(path, model, overwrite=True)
+        return result
 
     def model(self, result: FitResult) -> SavedModel:
         """With where it comes from; it has not converged."""
