@@ -17,7 +17,7 @@ import numpy.typing as npt
 from streamgmm.arrays import ArrayN, FloatArray
 from streamgmm.block import Block
 from streamgmm.mixture import Mixture
-from streamgmm.sources._held_out import is_held_out
+from streamgmm.sources._held_out import is_held_out, rows_held_out
 from streamgmm.statistics import Statistics, counted, reference, summed
 
 
@@ -95,8 +95,12 @@ class ScoreHeldOut:
 def parted(block: Block, share: float) -> tuple[npt.NDArray[np.bool_], ArrayN]:
     """Which rows (n) are held out; the weights (n) of the others, 0 for those."""
     weight = np.ones(block.n_rows) if block.sample_weight is None else block.sample_weight
-    numbers = block.start + (np.arange(block.n_rows) if block.kept is None else block.kept)
-    out = is_held_out(numbers, share) if share else np.zeros(block.n_rows, bool)
+    if not share:
+        out = np.zeros(block.n_rows, bool)
+    elif block.kept is None:
+        out = rows_held_out(block.start, block.start + block.n_rows, share)
+    else:
+        out = is_held_out(block.start + block.kept, share)
     return out, np.where(out, 0.0, weight)
 
 
@@ -154,7 +158,7 @@ class HeldOut:
     def said(self) -> str:
         """One line."""
         if self.mean is None or self.standard_error is None:
-            return f"{self.rows} of the rows are held out, too few for a mean and its standard error: raise hold_out"
+            return f"too few rows ({self.rows}) for a mean and its standard error: raise hold_out"
         return (
             f"{self.mean:.10g} per row, standard error {self.standard_error:.2g}, over {self.rows:,} rows;"
             f" {self.fitted_mean:.10g} over those fitted to"

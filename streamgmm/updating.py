@@ -323,7 +323,8 @@ def update(
     """Update the model of a finished run with the rows that were appended to its table; the result is a new run in the folder `into`.
 
     how: "exact" reads the appended blocks and the last one before them, and makes one EM step over all rows, with the bits of a whole
-    pass; "quick" reads the appended rows alone. read_all: an exact step without kept sums. None where nothing was appended.
+    pass; "quick" reads the appended rows alone. read_all: an exact step without kept sums. None where nothing was appended. Rows that the
+    run holds out stay so, and more of the appended ones; how the model does on them is said when the new run is gone on with.
     """
     old, new = Run(run), Run(into)
     source = as_source(table, sample_weight=sample_weight)

@@ -13,7 +13,7 @@ from streamgmm import commands
 from streamgmm.checkpoint import Run
 from streamgmm.commands.where import Where
 from streamgmm.configuration import FitConfiguration
-from streamgmm.errors import ClusterError, ConfigError, DataChangedError, RunMismatchError
+from streamgmm.errors import ChunkCorruptError, ClusterError, ConfigError, DataChangedError, RunMismatchError
 from streamgmm.executors.serial import Serial
 from streamgmm.executors.threads import Threads
 from streamgmm.forgetting import model_without
@@ -155,6 +155,23 @@ def test_they_are_those_of_weighted_rows_that_are_there(x, rng):
     result = job_of(blocks_of(rows, sample_weight=weight, missing="skip")).fit()
     assert result.held_out.rows == (OUT & ~holes).sum()
     np.testing.assert_allclose(figures(result.held_out), twin(result.mixture, x, np.where(holes, 0, weight)), rtol=1e-9)
+
+
+def test_a_block_that_is_left_out_is_left_out_of_them(x, monkeypatch):
+    job = job_of(blocks_of(x), on_damage="skip")
+    read = type(job.source).load
+
+    def load(self, index):
+        if index == 3:
+            raise ChunkCorruptError("chunk 3 is damaged")
+        return read(self, index)
+
+    monkeypatch.setattr(type(job.source), "load", load)
+    result = job.fit()
+    assert (result.state.rows, result.state.skipped) == (N - 100, 100)
+    kept = np.arange(N) // 100 != 3
+    assert result.held_out.rows == (OUT & kept).sum()
+    np.testing.assert_allclose(figures(result.held_out), twin(result.mixture, x, kept.astype(float)), rtol=1e-9)
 
 
 def test_of_auto_the_likelihood_it_reports_is_that_of_the_rows_fitted_to(x):

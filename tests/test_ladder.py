@@ -37,7 +37,7 @@ from streamgmm.over_fit import merged_path, too_many
 from streamgmm.sample_em import Fitted, fit_on_sample
 from streamgmm.sources import _held_out as held_out_module
 from streamgmm.sources import as_source
-from streamgmm.sources._held_out import held_out, is_held_out, mixed
+from streamgmm.sources._held_out import held_out, is_held_out, mixed, rows_held_out
 from streamgmm.state import Outcome
 from streamgmm.verification import verify_run
 from tests.making import PLAIN, block_of, clustered_rows, random_mixture, rows_source, same_bits
@@ -169,6 +169,11 @@ def test_the_mixer_is_splitmix64():
 def test_the_share_held_out_is_as_asked(share, first):
     found = is_held_out(np.arange(first, first + 20_000), share).mean()
     assert abs(found - share) < 6 * np.sqrt(share / 20_000)
+
+
+@given(st.integers(0, 2**40), st.integers(0, 20_000))
+def test_rows_in_tiles_are_held_out_as_one_by_one(first, n):
+    np.testing.assert_array_equal(rows_held_out(first, first + n, 0.3), is_held_out(np.arange(first, first + n), 0.3))
 
 
 @given(st.integers(1, 400))

@@ -35,7 +35,6 @@ DRIVER_BYTES = 450_000_000
 INFORMATION_COPIES, INFORMATION_TILES = 8, 6  # matrices of p x p, tiles of scores on each of a few threads
 SAMPLE_COPIES = 6  # rows as drawn, joined, standardised, and what k-means makes of them
 RECORD_BYTES = 16_384  # of the kept sample's record and metadata
-NUMBERS_OF_A_ROW = 6  # of eight bytes, while its hash says whether it is held out
 EXP_AND_SUMS = 35  # floating-point operations of a row and component that do not depend on d
 
 
@@ -59,7 +58,6 @@ class Shapes:
     n_blocks: int
     structure: Structure
     explores: bool = False
-    holds_out: bool = False
 
 
 def plan(
@@ -105,7 +103,6 @@ def _shapes(source: AbstractSource, configuration: FitConfiguration) -> Shapes:
         source.n_blocks or 1,
         _family(configuration).structure,
         configuration.explores,
-        configuration.hold_out > 0,
     )
 
 
@@ -132,7 +129,6 @@ def _memory(source: AbstractSource, shapes: Shapes, window: Window, *, driver: b
         "interpreter_and_libraries": PROCESS_BYTES if driver else WORKER_BYTES,
         "blocks": window.blocks * shapes.block_rows * row,
         "decoded_chunks": _decoded_chunks(source, shapes, window.readers),
-        "rows_held_out": window.readers * shapes.block_rows * 8 * NUMBERS_OF_A_ROW if shapes.holds_out else 0,
         "statistics": _statistics(shapes, window.blocks),
         "sample_for_starts": _sample(shapes) if driver else 0,
     }
