@@ -366,8 +366,9 @@ def model_at(path: Path) -> SavedModel | None:
 
 def held_out_in(saved: SavedModel | None, mixture: Mixture) -> HeldOut | None:
     """What a saved model says of the rows held out, where it is this very mixture."""
-    same = saved is not None and saved.mixture.is_same(mixture)
-    return HeldOut.from_json(saved.provenance.get("held_out")) if saved is not None and same else None
+    if saved is None or not saved.mixture.is_same(mixture):
+        return None
+    return HeldOut.from_json(saved.provenance.get("held_out"))
 
 
 def reopened(state: FitState, configuration: FitConfiguration) -> FitState:

@@ -315,7 +315,7 @@ def _show_plan(result: Facts, console: Console) -> None:
 def _share_held_out(result: Facts) -> str | None:
     share = result["configuration"]["hold_out"]
     about = "" if result["rows"] is None else f", about {round(share * result['rows']):,} rows"
-    return f"{share:.3g} of the rows{about}; they are looked at in one more read, after the last pass" if share else None
+    return f"{100 * share:.3g} % of the rows{about}; they are looked at in one more read, after the last pass" if share else None
 
 
 def _workers(result: Facts) -> str:

@@ -391,7 +391,7 @@ def test_the_command_says_them_in_the_end(finished, store, shell):
         assert "held out" not in shell("inspect", store)[1]
     assert commands.inspect(run)["held_out"] == facts["held_out"]
     _, out, _ = shell("plan", store, "--hold-out", SHARE, *flags)
-    assert "0.1 of the rows, about 300 rows; they are looked at in one more read" in out
+    assert "10 % of the rows, about 300 rows; they are looked at in one more read" in out
     assert "held out" not in shell("plan", store, *flags)[1]
     assert shell.json("fit", store, "--run", run, *flags)["error"] == "RunMismatchError"
 
