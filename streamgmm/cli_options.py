@@ -108,6 +108,7 @@ PARAMETERS = (
         "How a start is made from a sample of rows.",
     ),
     Parameter("scan", ("--scan",), str, "all|part", "all", "What auto reads for its sample: all blocks, or 256 of them."),
+    Parameter("hold_out", ("--hold-out",), float, "SHARE", "0.0", "Rows that the fit does not see, and is compared on at its end."),
     Parameter("seed", ("--seed",), int, "N", "0", "Seed of the sample and of the starts."),
     Parameter("weight_model", ("--weight-model",), str, "free|fixed", "free", "Mixing proportions: estimated, or equal and fixed."),
     Parameter("assignment", ("--assignment",), str, "soft|hard", "soft", "hard: every row belongs to one component only."),

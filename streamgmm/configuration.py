@@ -28,6 +28,7 @@ MOST_PASSES = {"auto": 30, "anchored": 30}  # what is not resolved by then, more
 
 Count = Annotated[int, Field(ge=1)]
 Size = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=0.5, allow_inf_nan=False)]
 
 
 class FitConfiguration(BaseModel):
@@ -37,7 +38,8 @@ class FitConfiguration(BaseModel):
     tol is the change of the mean log-likelihood per row, and with schedules "auto" and "anchored" the mean square of the remaining error in
     standard errors; max_iter counts passes over the table, None for the schedule's own (30 for these two, else 100); arithmetic is the
     E-step's, within a tile of rows; scan is what these two read for the sample that they explore: all blocks, or one of each of 256 equal
-    stretches; deadline and checkpoint_every (work that a kill may cost) are in seconds.
+    stretches; hold_out is the share of rows, chosen by a hash of their number, that the fit does not see and its model is measured on in
+    one more read; deadline and checkpoint_every (work that a kill may cost) are in seconds.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
@@ -49,6 +51,7 @@ class FitConfiguration(BaseModel):
     arithmetic: Literal["float64", "float32"] = "float64"
     schedule: Literal["auto", "anchored", "full_batch", "anderson", "stepwise", "incremental"] = "auto"
     scan: Literal["all", "part"] = "all"
+    hold_out: Share = 0.0
     init: Init = "kmeans"
     n_init: Count = 1
     max_iter: Count | None = None
@@ -105,6 +108,7 @@ def fresh_seed() -> int:
 WANTED = {
     **dict.fromkeys(("n_components", "n_init", "max_iter"), "must be an int >= 1"),
     **dict.fromkeys(("tol", "reg_covar", "variance_floor", "occupancy_floor", "checkpoint_every"), "must be finite and >= 0"),
+    "hold_out": "must be a share from 0 to 0.5",
     "block_rows": f"must be an int from 1 to {LARGEST_BLOCK_ROWS}",
 }  # in place of what is said of the one bound that was broken
 HINTS = {"reg_covar": "; 1e-6 is scikit-learn's default"}

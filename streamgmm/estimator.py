@@ -47,6 +47,7 @@ from streamgmm.partial_step import START_PASSES, continued, refuse_other_model, 
 from streamgmm.prediction import Question, answer_now, shaped_like
 from streamgmm.registry import implementation
 from streamgmm.sources import as_source
+from streamgmm.sources._held_out import held_out
 from streamgmm.sources.base import DEFAULT_BLOCK_ROWS, AbstractSource
 from streamgmm.sources.numpy_array import NumpyArraySource
 from streamgmm.state import Outcome
@@ -98,6 +99,8 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         starts explored on a sample in memory, then few exact passes with Newton's steps; `tol` then bounds the mean square of the
         remaining error in units of standard errors, and `max_iter` the passes over all rows. 'stepwise': a step after every batch of
         blocks, with steps that shrink. 'incremental': a step after every group of blocks, whose statistics are kept.
+    scan : {'all', 'part'}, default='all'
+        What 'auto' reads for its sample of rows that are not in memory: all blocks, or one of each of 256 equal stretches.
     weight_model : {'free', 'fixed'}, default='free'
         Mixing proportions are fitted, or stay at `weights_init` (equal where not given).
     assignment : {'soft', 'hard'}, default='soft'
@@ -190,6 +193,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         verbose: int = 0,
         verbose_interval: int = 10,
         schedule: str = "full_batch",
+        scan: str = "all",
         weight_model: str = "free",
         assignment: str = "soft",
         missing: str = "raise",
@@ -214,6 +218,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         self.verbose = verbose
         self.verbose_interval = verbose_interval
         self.schedule = schedule
+        self.scan = scan
         self.weight_model = weight_model
         self.assignment = assignment
         self.missing = missing
@@ -304,11 +309,20 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         self._take(continued(self._record, online, statistics), None, False, skipped + statistics.skipped, online)
         warn_of(repairs, stacklevel=3)
 
-    def _fit(self, X: Any, sample_weight: Any, checkpoint: PathLike | None, resume: str, most_passes: int = 0, **how: Any) -> FitResult:
+    def _fit(
+        self,
+        X: Any,
+        sample_weight: Any,
+        checkpoint: PathLike | None,
+        resume: str,
+        most_passes: int = 0,
+        hold_out: float = 0.0,
+        **how: Any,
+    ) -> FitResult:
         if resume not in RESUMES:
             raise ConfigError(f"resume must be one of {RESUMES}, got {resume!r}")
         run = None if checkpoint is None else Run(checkpoint)
-        configuration = configuration_of(self.get_params(deep=False), seed_of(self.random_state, run))
+        configuration = configuration_of(self.get_params(deep=False), seed_of(self.random_state, run), hold_out)
         source = self._as_source(X, sample_weight)
         configuration = configuration.model_copy(update={"block_rows": source.block_rows, "missing": source.missing})
         given, last = self._given_start(source), self._last_solution(source)
@@ -322,7 +336,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
             job = Job(source, asked, executor, start=start, adjust=adjust, given=digest, observe=notes)
             result = job.fit() if run is None else _fit_in(run, job, resume)
         self._take(
-            saved_model(result, source, configuration),
+            saved_model(result, held_out(source, hold_out), configuration),
             None if most_passes else result.outcome,
             result.converged and not most_passes,
             result.state.skipped,
@@ -548,15 +562,18 @@ def fit(
     resume: Resume = "auto",
     sample_weight: Any = None,
     schedule: str | None = None,
+    hold_out: float = 0.0,
     strict: bool = False,
     stall_timeout: float | None = None,
 ) -> FitResult:
     """Fit a clone of the estimator to a source or any table, and return the whole result; the estimator stays as it is.
 
     executor, schedule: in place of the estimator's own, where given. An estimator whose schedule is the default, "full_batch", is fitted
-    by "auto" here: pass schedule="full_batch" where scikit-learn's passes are wanted. strict: a worker, or a machine that goes on with a
-    run, is refused where it would give other last bits. stall_timeout: seconds without any result of a cluster that are borne, 300 where
-    none are given. An executor that was made before has its own of both. The other arguments are those of `GaussianMixture.fit`.
+    by "auto" here: pass schedule="full_batch" where scikit-learn's passes are wanted. hold_out: share of the rows, chosen by a hash of
+    their number, that take no part; one more read at the end gives the model's mean log-likelihood on them (`held_out`). strict: a
+    worker, or a machine that goes on with a run, is refused where it would give other last bits. stall_timeout: seconds without any
+    result of a cluster that are borne, 300 where none are given. An executor that was made before has its own of both. The other
+    arguments are those of `GaussianMixture.fit`.
     """
     fitted: GaussianMixture = clone(estimator)
     if executor is not None:
@@ -565,7 +582,7 @@ def fit(
         fitted.set_params(schedule=schedule)
     elif fitted.schedule == "full_batch":
         fitted.set_params(schedule="auto", max_iter=None if fitted.max_iter == DEFAULT_PASSES else fitted.max_iter)
-    how: dict[str, Any] = {"strict": strict, "stall_timeout": stall_timeout}
+    how: dict[str, Any] = {"hold_out": hold_out, "strict": strict, "stall_timeout": stall_timeout}
     return fitted._fit(source, sample_weight, checkpoint, resume, **how)  # noqa: SLF001  the class is in this file
 
 

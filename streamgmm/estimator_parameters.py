@@ -20,6 +20,7 @@ SHARED = (
     "assignment",
     "arithmetic",
     "schedule",
+    "scan",
     "n_init",
     "max_iter",
     "tol",
@@ -31,11 +32,12 @@ SHARED = (
 )  # parameters of the same name and meaning in both
 
 
-def configuration_of(parameters: Mapping[str, Any], seed: int) -> FitConfiguration:
+def configuration_of(parameters: Mapping[str, Any], seed: int, hold_out: float = 0.0) -> FitConfiguration:
     """Check all parameters. As in scikit-learn no component is too small: the floor of occupancy is 0. Raises ConfigError."""
     _check_own(parameters)
     shared = {name: _plain(parameters[name]) for name in SHARED}
-    return FitConfiguration.checked({**shared, "init": _init(parameters["init_params"]), "seed": seed, "occupancy_floor": 0.0})
+    own = {"init": _init(parameters["init_params"]), "seed": seed, "occupancy_floor": 0.0, "hold_out": _plain(hold_out)}
+    return FitConfiguration.checked({**shared, **own})
 
 
 def parameters_of(configuration: Mapping[str, Any]) -> dict[str, Any]:

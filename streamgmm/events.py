@@ -14,8 +14,8 @@ from typing import Any
 class Event:
     """Something that happened; details: strict JSON values.
 
-    kind: start, reading, pass, commit, fall, floor, reseed, drop, skipped, retry, warning, finish; of clusters worker_lost, worker_added,
-    suspect, refused; of executors waiting, which goes no further than the loop.
+    kind: start, reading, pass, commit, fall, floor, reseed, drop, skipped, retry, warning, finish, held_out; of clusters worker_lost,
+    worker_added, suspect, refused; of executors waiting, which goes no further than the loop.
     """
 
     kind: str

@@ -18,6 +18,7 @@ from streamgmm.em import MixtureStatistics, Partial, Repair
 from streamgmm.errors import DataError, NumericalError
 from streamgmm.events import Event
 from streamgmm.executors.base import AbstractExecutor
+from streamgmm.held_out_scores import HeldOut
 from streamgmm.initialisers._sample import Sample, draw_sample
 from streamgmm.initialisers.base import AbstractInitialiser
 from streamgmm.left_behind import left_behind
@@ -37,11 +38,12 @@ FALL = 1e-9  # relative: a larger fall of the likelihood without a repair is rep
 
 @dataclass(frozen=True, eq=False)
 class FitResult:
-    """The winner, how the fit ended and the state it ended in."""
+    """The winner, how the fit ended and the state it ended in; of rows that were held out, how the winner does on them."""
 
     mixture: Mixture
     outcome: Outcome
     state: FitState
+    held_out: HeldOut | None = None
 
     @property
     def converged(self) -> bool:

@@ -4,11 +4,11 @@ The estimator and the commands are faces of this module. It owns no algorithm: s
 storage from the run.
 """
 
-__all__ = ["Job", "describe_source", "saved_model", "score_table"]
+__all__ = ["Job", "describe_source", "held_out_in", "model_at", "saved_model", "score_table"]
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -25,13 +25,15 @@ from streamgmm.events import Event, ignore
 from streamgmm.executors.base import AbstractExecutor, never
 from streamgmm.executors.threads import available_cores
 from streamgmm.exploration import explore, explored_rows
-from streamgmm.fit import FitResult, refuse_few_rows, result_of, run_fit, start_state, starts_from_sample
+from streamgmm.fit import FitResult, ended_with, refuse_few_rows, result_of, run_fit, start_state, starts_from_sample
+from streamgmm.held_out_scores import HeldOut, ScoreHeldOut, held_out_of
 from streamgmm.initialisers._sample import SAMPLE_ROWS, Sample, draw_sample
 from streamgmm.initialisers.base import AbstractInitialiser
 from streamgmm.initialisers.kmeans_parallel import KMeansParallel
 from streamgmm.kept_sample import kept_sample
 from streamgmm.kept_scan import KeptScan, drop_scans
 from streamgmm.kept_sums import LastSums, keep_sums
+from streamgmm.last_look import StoppedLooking, last_look
 from streamgmm.left_behind import taken_up
 from streamgmm.memory import refuse_large_blocks
 from streamgmm.mixture import Mixture
@@ -44,6 +46,7 @@ from streamgmm.scan import scan
 from streamgmm.schedules.base import AbstractSchedule
 from streamgmm.signals import nothing_to_save
 from streamgmm.sources._damage_policy import DamagePolicy
+from streamgmm.sources._held_out import held_out
 from streamgmm.sources.base import AbstractSource
 from streamgmm.sources.guarded import guard
 from streamgmm.state import Contender, FitState, Outcome, Tally
@@ -89,21 +92,22 @@ class Job:
         return made
 
     @cached_property
-    def guarded(self) -> AbstractSource:
-        """The source, read under the policy for damaged blocks; rows in memory need none."""
-        return self.under_policy(self.source)
+    def whole(self) -> AbstractSource:
+        """All rows with their own weights, read under the policy for damaged blocks; rows in memory need none."""
+        if self.source.in_memory or not self.source.repeatable:
+            return self.source
+        return guard(self.source, DamagePolicy(self.configuration.on_damage, seed=self.configuration.seed))
 
-    def under_policy(self, source: AbstractSource) -> AbstractSource:
-        """A source, read under the policy for damaged blocks where that may help."""
-        if source.in_memory or not source.repeatable:
-            return source
-        return guard(source, DamagePolicy(self.configuration.on_damage, seed=self.configuration.seed))
+    @cached_property
+    def guarded(self) -> AbstractSource:
+        """The rows as they are fitted to: those held out have weight 0."""
+        return held_out(self.whole, self.configuration.hold_out)
 
     def fit(self) -> FitResult:
         """Fit without a run folder."""
         self._refuse_large_blocks()
         with threads_wanted(self.executor.workers):
-            return self._loop(self.first_state(), None)
+            return self.with_held_out(self._loop(self.first_state(), None))
 
     def fit_in(self, run: Run, resume: str = "auto") -> FitResult:
         """Fit in a run folder, going on from its newest commit where there is one.
@@ -137,13 +141,15 @@ class Job:
             state = self.first_state()  # what it refuses leaves no run behind
             run.start(self.record())
         result = self._loop(state, run) if state.outcome is None else result_of(self.schedule, state, state.outcome)
-        if result.outcome in DONE:
-            self.finish(run, result)
-        return result
+        return self.finish(run, result) if result.outcome in DONE else result
 
     def is_complete(self, run: Run) -> bool:
         """Whether a run holds all that this job would compute. Nothing is changed there, and the lock is not needed."""
-        return self.ended_state(run) is not None
+        state = self.ended_state(run)
+        if state is None or not self.configuration.hold_out:
+            return state is not None
+        with run.model_folder() as path:
+            return held_out_in(model_at(path), ended_with(self.schedule, state.best)) is not None
 
     def ended_state(self, run: Run) -> FitState | None:
         """The state in which a run has come to its end, None where there is more to do under this configuration."""
@@ -323,19 +329,46 @@ class Job:
             threads=self.local_threads,
         )
 
-    def finish(self, run: Run, result: FitResult) -> None:
-        """Save the model of a fit that has come to its end."""
-        model = saved_model(result, self.guarded, self.configuration)
+    def finish(self, run: Run, result: FitResult) -> FitResult:
+        """Look at the rows held out, unless that was done, and save the model of a fit that has come to its end."""
         with run.model_folder() as path:
-            if not (path.exists() and _same_model(path, model)):
-                save_model(path, model, overwrite=True)
+            saved = model_at(path)
+            result = self.with_held_out(result, held_out_in(saved, result.mixture))
+            if result.outcome in DONE:
+                model = saved_model(result, self.guarded, self.configuration)
+                if saved is None or saved.provenance != model.provenance:
+                    save_model(path, model, overwrite=True)
+        return result
+
+    def with_held_out(self, result: FitResult, known: HeldOut | None = None) -> FitResult:
+        """The result of a fit with how its model does on the rows held out; where it is told to stop in the read for that, interrupted."""
+        if not self.configuration.hold_out or result.outcome not in DONE:
+            return result
+        if known is not None:
+            return replace(result, held_out=known)
+        function = ScoreHeldOut(result.mixture, np.array([result.state.best.log_likelihood]), self.configuration.hold_out)
+        try:
+            scores = last_look(function, self.whole, self.executor, result.state, "held out", self.observe, self.stop_requested)
+        except StoppedLooking:
+            return replace(result, outcome=Outcome.INTERRUPTED)
+        found = held_out_of(scores)
+        self.observe(Event("held_out", f"rows held out: {found.said()}", asdict(found)))
+        return replace(result, held_out=found)
 
 
-def _same_model(path: Path, model: SavedModel) -> bool:
+def model_at(path: Path) -> SavedModel | None:
+    """The model that is there; None where there is none, or one that was damaged or killed on its way: it is written again."""
     try:
-        return load_model(path).provenance == model.provenance
+        return load_model(path)
     except CheckpointError:
-        return False
+        return None
+
+
+def held_out_in(saved: SavedModel | None, mixture: Mixture) -> HeldOut | None:
+    """What a saved model says of the rows held out, where it is this very mixture."""
+    if saved is None or not saved.mixture.is_same(mixture):
+        return None
+    return HeldOut.from_json(saved.provenance.get("held_out"))
 
 
 def reopened(state: FitState, configuration: FitConfiguration) -> FitState:
@@ -372,6 +405,8 @@ def saved_model(result: FitResult, source: AbstractSource, configuration: FitCon
         "start": state.best.start,
         "lost_blocks": [one._asdict() for one in state.lost],
     }
+    if result.held_out is not None:
+        provenance |= {"weight": state.weight, "held_out": asdict(result.held_out)}
     return SavedModel(result.mixture, source.feature_names, source.units, result.log_likelihoods, provenance)
 
 

@@ -8,12 +8,9 @@ are those of a single fit.
 __all__ = ["LadderJob", "ladder_in", "select"]
 
 import os
-import time
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,37 +18,32 @@ import numpy as np
 from streamgmm.block import Block
 from streamgmm.checkpoint import Run
 from streamgmm.chosen_executor import executor_for
-from streamgmm.errors import EXIT_STOPPED, CheckpointError, DataChangedError, DataError
+from streamgmm.errors import EXIT_STOPPED, CheckpointError
 from streamgmm.events import Event
 from streamgmm.fit import FitResult, ended_with, start_state, starts_from_sample
+from streamgmm.held_out_scores import HeldOut
 from streamgmm.initialisers._sample import SAMPLE_ROWS
 from streamgmm.initialisers.base import AbstractInitialiser
-from streamgmm.job import Job, saved_model
+from streamgmm.job import Job, model_at, saved_model
 from streamgmm.ladder_configuration import LadderConfiguration
-from streamgmm.ladder_scores import LadderScores, ScoreLadder, merge_scores
+from streamgmm.ladder_scores import ScoreLadder
 from streamgmm.ladder_starts import Dropped, Start, Starts, from_above, race
 from streamgmm.ladder_table import Ladder, refuse_criterion, rungs_of
+from streamgmm.last_look import StoppedLooking, last_look
 from streamgmm.mixture import Mixture
-from streamgmm.model_file import SavedModel, load_model, save_model
+from streamgmm.model_file import SavedModel, save_model
 from streamgmm.over_fit import merged_path, too_many
 from streamgmm.passes import Observer
-from streamgmm.reduce import TreeReducer
 from streamgmm.registry import implementation
 from streamgmm.sample_em import fit_on_sample
 from streamgmm.schedules.base import AbstractSchedule
 from streamgmm.signals import nothing_to_save
 from streamgmm.sources import as_source
-from streamgmm.sources._held_out import held_out
-from streamgmm.sources.base import AbstractSource
 from streamgmm.state import FitState, Outcome
 
 FEWEST_ROWS, ROWS_A_PARAMETER = 20_000, 100  # of the sample that starts are fitted to
 
 Places = tuple[tuple[int, int], ...]
-
-
-class _StoppedScoring(Exception):
-    """The caller asked to stop while the contenders were scored."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -60,16 +52,6 @@ class LadderJob(Job):
 
     configuration: LadderConfiguration
     criterion: str = "bic"
-
-    @cached_property
-    def whole(self) -> AbstractSource:
-        """All rows with their own weights."""
-        return self.under_policy(self.source)
-
-    @cached_property
-    def guarded(self) -> AbstractSource:
-        """The rows as they are fitted to: those held out have weight 0."""
-        return held_out(self.whole, self.configuration.hold_out)
 
     # ---- starts --------------------------------------------------------------------------------------------------------
 
@@ -128,21 +110,26 @@ class LadderJob(Job):
         """See the base class; the contenders are compared in one more read after the last pass."""
         state = self.ended_state(run)
         with run.model_folder() as path:
-            saved = _loaded(path) if state is not None else None
+            saved = model_at(path) if state is not None else None
         return state is not None and _saved_ladder(saved, state, self.schedule) is not None
 
-    def finish(self, run: Run, result: FitResult) -> None:
+    def with_held_out(self, result: FitResult, known: HeldOut | None = None) -> FitResult:
+        """See the base class: the same read compares all contenders, on these rows and by all criteria."""
+        return result
+
+    def finish(self, run: Run, result: FitResult) -> FitResult:
         """Score the contenders, unless that was done, and save the winner with the whole ladder."""
         with run.model_folder() as path:
-            saved = _loaded(path)
+            saved = model_at(path)
             ladder = _saved_ladder(saved, result.state, self.schedule)
             try:
                 ladder = ladder or self.scored(result.state, *_places(run.record()))
-            except _StoppedScoring:
-                return
+            except StoppedLooking:
+                return result
             model = self.model(result, ladder.judged_by(self.criterion))
             if saved is None or saved.provenance != model.provenance:
                 save_model(path, model, overwrite=True)
+        return result
 
     def model(self, result: FitResult, ladder: Ladder) -> SavedModel:
         """The winner as it is saved."""
@@ -156,7 +143,7 @@ class LadderJob(Job):
         state = self.fit().state
         try:
             return self.scored(state, tuple((start.n_components, start.number) for start in self.starts.kept), self.starts.dropped)
-        except _StoppedScoring:
+        except StoppedLooking:
             return _unfinished(replace(state, outcome=Outcome.INTERRUPTED), self.criterion)
 
     def scored(self, state: FitState, places: Places, dropped: tuple[Dropped, ...]) -> Ladder:
@@ -164,37 +151,13 @@ class LadderJob(Job):
         if state.outcome not in (Outcome.CONVERGED, Outcome.PASSES_EXHAUSTED):
             return _unfinished(state, self.criterion)
         mixtures = tuple(ended_with(self.schedule, contender) for contender in state.contenders)
-        scores = self._scores(ScoreLadder(mixtures, np.array([c.log_likelihood for c in state.contenders]), self.configuration.hold_out))
-        if (scores.rows, scores.skipped) != (state.rows, state.skipped):
-            raise DataChangedError(
-                f"the passes read {state.rows} rows and left out {state.skipped}, the last read {scores.rows} and {scores.skipped}: the"
-                " table has changed since; use a new run folder"
-            )
+        function = ScoreLadder(mixtures, np.array([c.log_likelihood for c in state.contenders]), self.configuration.hold_out)
+        scores = last_look(function, self.whole, self.executor, state, "compare", self.observe, self.stop_requested)
         rungs = rungs_of(state.contenders, places, scores)
         rows = scores.rows - scores.held_rows, scores.held_rows
         in_order = tuple(mixtures[rung.contender] for rung in rungs)
         ladder = Ladder("bic", state.outcome, state.passes, *rows, scores.n_effective, rungs, dropped, in_order)
         return ladder.judged_by(self.criterion)
-
-    def _scores(self, function: ScoreLadder) -> LadderScores:
-        """One read of all rows."""
-        tree: TreeReducer[LadderScores] = TreeReducer(merge_scores)
-        began, rows = time.monotonic(), 0
-        with closing(self.executor.map_spans(function, merge_scores, self.whole, sound=lambda _, one: one.fault())) as found:
-            for one in found:
-                if self.stop_requested():
-                    raise _StoppedScoring
-                if not isinstance(one, Event):
-                    tree.add(*one)
-                    rows += one[1].rows + one[1].skipped
-                    details = {"task": "compare", "rows": rows, "of": self.source.n_rows, "seconds": time.monotonic() - began}
-                    self.observe(Event("reading", f"compare: {rows:,} rows", details))
-                elif one.kind != "waiting":
-                    self.observe(one)
-        whole = tree.result()
-        if whole is None:
-            raise DataError("the table has no rows")
-        return whole
 
 
 def select(
@@ -233,7 +196,7 @@ def ladder_in(run: Run, job: LadderJob, resume: str = "auto") -> Ladder:
     """The ladder of a run folder: begun, gone on with, or taken from there where it is complete."""
     state = job.fit_in(run, resume).state
     with run.model_folder() as path:
-        found = _saved_ladder(_loaded(path), state, job.schedule)
+        found = _saved_ladder(model_at(path), state, job.schedule)
     if found is not None:
         return found
     ended = state.outcome if state.outcome is Outcome.DEADLINE else Outcome.INTERRUPTED  # in the last read, where not in a pass
@@ -243,14 +206,6 @@ def ladder_in(run: Run, job: LadderJob, resume: str = "auto") -> Ladder:
 def _unfinished(state: FitState, criterion: str) -> Ladder:
     assert state.outcome is not None
     return Ladder(criterion, state.outcome, state.passes, state.rows, 0, 0.0, ())
-
-
-def _loaded(path: Path) -> SavedModel | None:
-    """The model that is there; None where there is none, or one that was damaged or killed on its way: it is written again."""
-    try:
-        return load_model(path)
-    except CheckpointError:
-        return None
 
 
 def _saved_ladder(saved: SavedModel | None, state: FitState, schedule: AbstractSchedule) -> Ladder | None:

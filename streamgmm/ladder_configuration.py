@@ -4,12 +4,11 @@ __all__ = ["LadderConfiguration", "counts_of"]
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-from pydantic import Field
 
-from streamgmm.configuration import Count, FitConfiguration, Init, Size
+from streamgmm.configuration import Count, FitConfiguration, Init, Share, Size
 from streamgmm.errors import ConfigError
 
 LARGEST_K = 10_000
@@ -28,7 +27,7 @@ class LadderConfiguration(FitConfiguration):
     n_init: Count = 3
     init: Init = "kmeans_plus_plus"
     tol: Size = 0.1
-    hold_out: Annotated[float, Field(ge=0, le=0.5, allow_inf_nan=False)] = 0.01
+    hold_out: Share = 0.01
 
     @classmethod
     def of(cls, k: Any, parameters: Mapping[str, Any]) -> "LadderConfiguration":

@@ -88,3 +88,8 @@ class Mixture:
     def to_arrays(self) -> dict[str, FloatArray]:
         """All parameters by name."""
         return {"weights": self.weights.proportions, **self.components.to_arrays()}
+
+    def is_same(self, other: "Mixture") -> bool:
+        """Whether all parameters have the same bits."""
+        ours, theirs = self.to_arrays(), other.to_arrays()
+        return ours.keys() == theirs.keys() and all(ours[name].tobytes() == theirs[name].tobytes() for name in ours)

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from streamgmm.held_out_scores import HeldOut
 from streamgmm.wording import human_bytes, human_number, one_line
 
 Facts = Mapping[str, Any]
@@ -62,6 +63,7 @@ def _show_fit(result: Facts, console: Console) -> None:
         [
             ("outcome", f"{state}{result['outcome']} after {passes} passes{made}"),
             ("log-likelihood", _likelihood(result["log_likelihood"])),
+            ("held out", _held_out(result["held_out"])),
             ("rows", _rows(result)),
             ("run", result["run"]),
             ("model", result["model"]),
@@ -110,6 +112,12 @@ def _show_forget(result: Facts, console: Console) -> None:
 
 def _likelihood(value: float | None) -> str | None:
     return None if value is None else f"{value:.10g} per row"
+
+
+def _held_out(found: Any) -> str | None:
+    """What a fit, or a model's file, says of the rows held out."""
+    figures = HeldOut.from_json(found)
+    return None if figures is None else figures.said()
 
 
 def _rows(result: Facts) -> str:
@@ -167,6 +175,7 @@ def _show_run(result: Facts, console: Console) -> None:
             ("passes", result["passes"]),
             ("commits", f"{len(commits)} kept, the newest is {commits[-1]}" if commits else "none"),
             ("rows", _rows(result) if "rows" in result else None),
+            ("held out", _held_out(result["held_out"])),
             ("model", result["model"]),
             ("hash", result["hash"]),
             *((f"warning {i}", text) for i, text in enumerate(result["warnings"], 1)),
@@ -188,6 +197,7 @@ def _show_model(result: Facts, console: Console) -> None:
             ("components", f"{result['n_components']} {result['covariance_type']}, {result['weight_model']} weights"),
             ("parameters", result["n_parameters"]),
             ("rows", _rows(provenance) if "rows" in provenance and "skipped" in provenance else None),
+            ("held out", _held_out(provenance.get("held_out"))),
             ("outcome", provenance.get("outcome")),
         ],
     )
@@ -286,6 +296,7 @@ def _show_plan(result: Facts, console: Console) -> None:
                 f"{result['blocks'] or 'unknown'} of {result['block_rows']:,} rows; the store gives {result['rows_per_read']:,} at a time",
             ),
             ("bytes a pass", None if result["bytes"] is None else f"{human_bytes(result['bytes'])} ({result['dtype']}, uncompressed)"),
+            ("held out", _share_held_out(result)),
             ("model", f"{configuration['n_components']} components, {configuration['covariance_type']}"),
             ("work a pass", None if flops is None else f"about {human_number(flops)} floating-point operations"),
             ("a run keeps", f"its sample, {human_bytes(result['bytes_kept_in_run'])} at most" if result["bytes_kept_in_run"] else None),
@@ -299,6 +310,12 @@ def _show_plan(result: Facts, console: Console) -> None:
     if driver is not None:
         console.print()
         _table(console, ["memory of this process, at most", ""], _memory_rows(driver))
+
+
+def _share_held_out(result: Facts) -> str | None:
+    share = result["configuration"]["hold_out"]
+    about = "" if result["rows"] is None else f", about {round(share * result['rows']):,} rows"
+    return f"{100 * share:.3g} % of the rows{about}; they are looked at in one more read, after the last pass" if share else None
 
 
 def _workers(result: Facts) -> str:

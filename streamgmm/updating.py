@@ -205,11 +205,12 @@ class UpdateJob(Job):
         """See the base class; killed before its first commit, an update begins again."""
         return self.first_state() if run.latest() is None else super()._state_of(run)
 
-    def finish(self, run: Run, result: FitResult) -> None:
-        """See the base class."""
+    def finish(self, run: Run, result: FitResult) -> FitResult:
+        """See the base class. Rows held out stay so; a look at all of them would read the whole table, and is left to a resume."""
         model = self.model(result)
         with run.model_folder() as path:
             save_model(path, model, overwrite=True)
+        return result
 
     def model(self, result: FitResult) -> SavedModel:
         """With where it comes from; it has not converged."""
@@ -322,7 +323,8 @@ def update(
     """Update the model of a finished run with the rows that were appended to its table; the result is a new run in the folder `into`.
 
     how: "exact" reads the appended blocks and the last one before them, and makes one EM step over all rows, with the bits of a whole
-    pass; "quick" reads the appended rows alone. read_all: an exact step without kept sums. None where nothing was appended.
+    pass; "quick" reads the appended rows alone. read_all: an exact step without kept sums. None where nothing was appended. Rows that the
+    run holds out stay so, and more of the appended ones; how the model does on them is said when the new run is gone on with.
     """
     old, new = Run(run), Run(into)
     source = as_source(table, sample_weight=sample_weight)

@@ -19,6 +19,7 @@ from streamgmm.configuration import MAY_CHANGE, FitConfiguration
 from streamgmm.errors import StreamGMMError
 from streamgmm.events import Event
 from streamgmm.kept_sums import load_sums
+from streamgmm.mixture import Mixture
 from streamgmm.model_file import SavedModel, load_model
 from streamgmm.passes import FitProblem, check_saved_part
 from streamgmm.registry import implementation, names
@@ -185,9 +186,8 @@ def _is_best(model: SavedModel, state: FitState) -> bool:
     configuration = model.provenance.get("configuration")
     name = configuration.get("schedule") if isinstance(configuration, dict) else None
     schedule = implementation("schedules", name if name in names("schedules") else "full_batch")()
-    ours = schedule.result(chosen.mixture, chosen.memory, converged=chosen.converged).to_arrays()
-    theirs = model.mixture.to_arrays()
-    return ours.keys() == theirs.keys() and all(ours[name].tobytes() == theirs[name].tobytes() for name in ours)
+    mixture: Mixture = schedule.result(chosen.mixture, chosen.memory, converged=chosen.converged)
+    return mixture.is_same(model.mixture)
 
 
 def _remarks(run: Run, good: Sequence[Commit], *, has_model: bool) -> Iterator[str]:

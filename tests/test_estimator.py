@@ -623,3 +623,11 @@ def test_the_example_in_the_docstring_works():
     found = doctest.testmod(estimator)
     assert found.attempted
     assert not found.failed
+
+
+def test_scan_is_a_parameter_of_fits_that_explore(rows, tmp_path):
+    gm = GaussianMixture(2, schedule="auto", scan="part", random_state=0, max_iter=2, tol=1.0).fit(rows)
+    gm.save(tmp_path / "m.zarr")
+    assert sg.load(tmp_path / "m.zarr").scan == clone(gm).scan == "part"
+    with pytest.raises(ConfigError, match="scan must be one of all, part"):
+        GaussianMixture(scan="some").fit(rows)

@@ -28,11 +28,11 @@ FLOORS = {
     "ledger": 4,
     **dict.fromkeys(("sources", "executors", "schedules", "formats", "state", "storage"), 4),
     **dict.fromkeys(("initialisers", "commit_file", "open_storage", "stopping", "model_file"), 5),
-    **dict.fromkeys(("fit", "passes", "rounds", "saving", "checkpoint", "kept_sample", "kept_scan", "exploration", "scan"), 6),
+    **dict.fromkeys(("fit", "passes", "rounds", "saving", "checkpoint", "kept_sample", "kept_scan", "exploration", "scan", "last_look"), 6),
     "sample_em": 4,
     "left_behind": 5,
     "over_fit": 5,
-    **dict.fromkeys(("ladder_scores", "ladder_starts", "partial_check"), 5),
+    **dict.fromkeys(("held_out_scores", "ladder_scores", "ladder_starts", "partial_check"), 5),
     "kept_sums": 5,
     "ladder_table": 6,
     **dict.fromkeys(("ladder", "ladder_configuration", "ladder_picture", "picture"), 7),
@@ -57,6 +57,7 @@ TOGETHER = {
     "updating": "job",
     "forgetting": "job",
     "kept_sums": "commit_file",
+    "held_out_scores": "ladder_scores",
     "ladder_picture": "picture",
 }
 

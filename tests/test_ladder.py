@@ -19,6 +19,7 @@ from benchmarks.standard import standard_mixture, standard_rows
 from streamgmm import ladder, ladder_starts, select
 from streamgmm.block import Block
 from streamgmm.checkpoint import Run
+from streamgmm.configuration import FitConfiguration
 from streamgmm.errors import CheckpointError, ConfigError, DataChangedError, DataError, RunMismatchError
 from streamgmm.executors.serial import Serial
 from streamgmm.executors.threads import Threads
@@ -36,7 +37,7 @@ from streamgmm.over_fit import merged_path, too_many
 from streamgmm.sample_em import Fitted, fit_on_sample
 from streamgmm.sources import _held_out as held_out_module
 from streamgmm.sources import as_source
-from streamgmm.sources._held_out import held_out, is_held_out, mixed
+from streamgmm.sources._held_out import held_out, is_held_out, mixed, rows_held_out
 from streamgmm.state import Outcome
 from streamgmm.verification import verify_run
 from tests.making import PLAIN, block_of, clustered_rows, random_mixture, rows_source, same_bits
@@ -170,6 +171,11 @@ def test_the_share_held_out_is_as_asked(share, first):
     assert abs(found - share) < 6 * np.sqrt(share / 20_000)
 
 
+@given(st.integers(0, 2**40), st.integers(0, 20_000))
+def test_rows_in_tiles_are_held_out_as_one_by_one(first, n):
+    np.testing.assert_array_equal(rows_held_out(first, first + n, 0.3), is_held_out(np.arange(first, first + n), 0.3))
+
+
 @given(st.integers(1, 400))
 def test_the_rows_held_out_do_not_depend_on_the_blocks(block_rows):
     x = np.arange(1000.0)[:, None]
@@ -245,10 +251,10 @@ def test_one_contender_alone_is_a_plain_fit_of_the_same_rows(rng):
     rows = np.flatnonzero(~is_held_out(np.arange(len(x)), 0.1))
     weight = np.zeros(len(x))
     weight[rows] = 1
-    start = job.starts.kept[0].mixture
+    start, all_of_them = job.starts.kept[0].mixture, job.configuration.model_copy(update={"hold_out": 0.0})
     assert len(found.mixtures) == 1
-    assert same_bits(found.mixture, Job(rows_source(x, sample_weight=weight), job.configuration, Serial(), start=start).fit().mixture)
-    alone = Job(rows_source(x[rows]), job.configuration, Serial(), start=start).fit().mixture
+    assert same_bits(found.mixture, Job(rows_source(x, sample_weight=weight), all_of_them, Serial(), start=start).fit().mixture)
+    alone = Job(rows_source(x[rows]), all_of_them, Serial(), start=start).fit().mixture
     for name, value in alone.to_arrays().items():
         np.testing.assert_allclose(found.mixture.to_arrays()[name], value, rtol=1e-9, atol=1e-12)
     assert found.rows == len(rows)
@@ -423,11 +429,9 @@ def test_a_run_of_another_ladder_is_refused(tmp_path, rng):
     for k, other in (([1, 3], {}), ([1, 2], {"hold_out": 0.2}), ([1, 2], {"n_init": 3})):
         with pytest.raises((RunMismatchError, DataChangedError)):
             select(source, k, checkpoint=tmp_path / "run", **{**QUICK, **other})
-    plain = job_of(source, [1, 2]).configuration.model_dump(exclude={"ladder", "hold_out"})
+    plain = FitConfiguration.checked(job_of(source, [1, 2]).configuration.model_dump(exclude={"ladder"}))
     with pytest.raises(RunMismatchError, match="ladder was"):
-        Job(held_out(source, 0.01), type(job_of(source, 2).configuration).__base__(**{**plain, "schedule": "full_batch"}), Serial()).fit_in(
-            Run(tmp_path / "run")
-        )
+        Job(source, plain, Serial()).fit_in(Run(tmp_path / "run"))
 
 
 def test_more_passes_compare_anew(tmp_path, rng):

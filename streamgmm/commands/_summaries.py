@@ -2,6 +2,7 @@
 
 __all__ = ["fit_facts", "model_facts"]
 
+from dataclasses import asdict
 from typing import Any, cast
 
 import numpy as np
@@ -57,6 +58,7 @@ def fit_facts(run: Run, job: Job, result: FitResult, passes_made: int) -> dict[s
         "passes": state.passes,
         "passes_made": passes_made,
         "log_likelihood": state.best.log_likelihood if state.passes else None,
+        "held_out": None if result.held_out is None else asdict(result.held_out),
         "rows": state.rows,
         "skipped": state.skipped,
         "model": f"{run.place}/{run.model_path.name}" if done else None,

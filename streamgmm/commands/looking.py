@@ -12,7 +12,7 @@ from streamgmm.checkpoint import Run
 from streamgmm.commands._places import kind_of, open_table
 from streamgmm.commands._summaries import model_facts
 from streamgmm.events import Event
-from streamgmm.job import describe_source
+from streamgmm.job import describe_source, model_at
 from streamgmm.model_file import load_model, model_hash
 from streamgmm.sources._locations import Location, locate
 from streamgmm.sources._zarr_metadata import Node, check_codecs
@@ -55,11 +55,14 @@ def _run_facts(run: Run, *, correlations: bool) -> dict[str, Any]:
         "outcome": None,
         "passes": 0,
         "log_likelihoods": [],
+        "held_out": None,
         "model": None,
         "hash": None,
     }
     if run.model_path.is_dir():
-        facts |= {"model": str(run.model_path), "hash": model_hash(run.model_path)}
+        saved = model_at(run.model_path)
+        figures = None if saved is None else saved.provenance.get("held_out")
+        facts |= {"model": str(run.model_path), "hash": model_hash(run.model_path), "held_out": figures}
     if commit is not None:
         state = commit.state
         facts |= {

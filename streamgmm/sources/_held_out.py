@@ -4,7 +4,7 @@ A row is held out where splitmix64 of its number in the table (Steele, Lea & Flo
 2**64. Hence the same rows whatever blocks, workers or machine read them, and rows that are appended move none of the others.
 """
 
-__all__ = ["HeldOutWeights", "held_out", "is_held_out", "mixed"]
+__all__ = ["HeldOutWeights", "held_out", "is_held_out", "mixed", "rows_held_out"]
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,20 +19,33 @@ from streamgmm.sources.base import AbstractSource
 AnyArray = npt.NDArray[np.generic]
 Numbers = npt.NDArray[np.uint64]
 
+TILE = 8192  # rows: their hashes stay in cache
 GOLDEN, FIRST, SECOND = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
 
 def mixed(numbers: npt.NDArray[np.integer[Any]]) -> Numbers:
     """splitmix64 of each number: all 64 bits depend on all of its bits."""
-    z = numbers.astype(np.uint64) + GOLDEN
-    z = (z ^ (z >> np.uint64(30))) * FIRST
-    z = (z ^ (z >> np.uint64(27))) * SECOND
-    return z ^ (z >> np.uint64(31))
+    z = numbers.astype(np.uint64)
+    z += GOLDEN
+    for shift, factor in ((np.uint64(30), FIRST), (np.uint64(27), SECOND)):
+        z ^= z >> shift
+        z *= factor
+    z ^= z >> np.uint64(31)
+    return z
 
 
 def is_held_out(numbers: npt.NDArray[np.integer[Any]], share: float) -> npt.NDArray[np.bool_]:
     """Whether each row of these numbers is held out."""
     return mixed(numbers) < np.uint64(int(share * 2**64))
+
+
+def rows_held_out(start: int, stop: int, share: float) -> npt.NDArray[np.bool_]:
+    """Whether each of rows start .. stop-1 is held out. Every pass asks that of all rows: a tile at a time it takes a third of the time."""
+    out = np.empty(stop - start, bool)
+    for first in range(start, stop, TILE):
+        last = min(first + TILE, stop)
+        out[first - start : last - start] = is_held_out(np.arange(first, last), share)
+    return out
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -75,8 +88,10 @@ class HeldOutWeights(AbstractSource):
         """See the base class. A weight that is to be refused stays as it is, held out or not."""
         start, stop = self.span(index)
         own = self._own
-        weight = np.ones(stop - start) if own is None else np.array(own.load(index), np.float64).reshape(-1)
-        out = is_held_out(np.arange(start, start + len(weight)), self.share)
+        if own is None:
+            return (~rows_held_out(start, stop, self.share)).astype(np.float64)[:, None]
+        weight = np.array(own.load(index), np.float64).reshape(-1)
+        out = rows_held_out(start, start + len(weight), self.share)
         weight[out & np.isfinite(weight) & (weight >= 0)] = 0
         return weight[:, None]
 

@@ -146,6 +146,19 @@ def test_weights_travel_with_their_rows(rows, stores, client, tmp_path):
     assert hashes != {fitted_hash(opened(stores["odd"]), Serial(), tmp_path / "unweighted")}
 
 
+def test_rows_held_out_are_the_same_everywhere(stores, client, tmp_path):
+    """Their figures are in the model's file."""
+    found = {
+        name: fitted_hash(opened(stores[layout]), executor, tmp_path / name, hold_out=0.1)
+        for name, layout, executor in (
+            ("serial", "odd", Serial()),
+            ("threads", "sharded", Threads(3)),
+            ("dask", "by_column", DaskDistributed(client)),
+        )
+    }
+    assert len(set(found.values())) == 1, found
+
+
 def test_the_hash_is_of_names_and_bytes(stores, tmp_path):
     fitted_hash(opened(stores["odd"]), Serial(), tmp_path / "run")
     model = tmp_path / "run" / "model.zarr"
