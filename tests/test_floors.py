@@ -58,6 +58,7 @@ TOGETHER = {
     "forgetting": "job",
     "kept_sums": "commit_file",
     "ladder_picture": "picture",
+    "information": "remaining_error",
 }
 
 # Imports on the same floor between folders, each with its reason.
