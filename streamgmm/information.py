@@ -26,9 +26,9 @@ from streamgmm.linalg import invert_lower
 from streamgmm.mixture import Mixture
 from streamgmm.weights.free import FreeWeights
 
-ROWS_A_PARAMETER = 60  # rows of the sample at least: with 20, noise alone makes some of the eigenvalues of 64 components negative
+ROWS_A_PARAMETER = 40  # rows of the sample at least: with 20, noise alone makes some of the eigenvalues of 64 components negative
 MOST_ROWS, MOST_FLOPS = 200_000, 2e10  # of outer products, if there were no shorter way: more is not needed where parameters are few
-CUT = 1e-6  # of a component's density over the mixture's: rows below it hold less than this share of the component's weight
+CUT = 1e-4  # of a component's density over the mixture's: rows below it hold less than this share of the component's weight
 TILE = 1 << 20  # numbers of a tile: responsibilities, or products of features
 FEW_FEATURES, FEW_LINES = 160, 8  # beyond or below, distinct products of features take longer to write than all of them to sum
 
@@ -44,9 +44,9 @@ def information_of(mixture: Mixture, sample: Block, weight: float, threads: int)
     assert isinstance(components, AbstractGaussian)
     p = mixture.n_parameters
     wanted = max(ROWS_A_PARAMETER * p, min(MOST_ROWS, int(MOST_FLOPS / (2 * p * p))))
-    every = max(1, sample.n_rows // wanted)
-    x = sample.x[::every]
-    share = np.ones(len(x)) if sample.sample_weight is None else sample.sample_weight[::every]
+    taken = np.linspace(0, sample.n_rows, min(wanted, sample.n_rows), endpoint=False).astype(np.intp)
+    x = sample.x[taken]
+    share = np.ones(len(x)) if sample.sample_weight is None else sample.sample_weight[taken]
     ordered = _Ordered.of(mixture, components)
     sums = _summed(mixture, ordered, x, share * (weight / share.sum()), threads)
     return _assembled(mixture, components.structure, ordered, sums, weight)

@@ -81,7 +81,7 @@ def test_it_is_louis_information_but_for_rows_that_hold_next_to_nothing(family, 
     block = block_of(mixture)
     matrix = found(mixture, block)
     assert matrix.shape == (mixture.n_parameters, mixture.n_parameters)
-    assert distance(mixture, block, matrix, by_definition(mixture, block)) < 1e-3
+    assert distance(mixture, block, matrix, by_definition(mixture, block)) < 1e-2
 
 
 @families
@@ -117,7 +117,7 @@ def test_crossing_needles_lose_no_more_than_their_thinness(thin):
     covariances = (covariances + covariances.transpose(0, 2, 1)) / 2
     mixture = Mixture(implementation("components", "gaussian_full")(means, covariances), FreeWeights(shares))
     block = block_of(mixture)
-    assert distance(mixture, block, found(mixture, block), by_definition(mixture, block)) < 1e-3
+    assert distance(mixture, block, found(mixture, block), by_definition(mixture, block)) < 1e-2
 
 
 def test_the_same_bits_on_any_number_of_threads():
