@@ -59,6 +59,7 @@ TOGETHER = {
     "kept_sums": "commit_file",
     "held_out_scores": "ladder_scores",
     "ladder_picture": "picture",
+    "information": "remaining_error",
 }
 
 # Imports on the same floor between folders, each with its reason.

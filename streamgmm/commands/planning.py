@@ -19,10 +19,11 @@ from streamgmm.configuration import FitConfiguration
 from streamgmm.executors.serial import Serial
 from streamgmm.executors.threads import Threads
 from streamgmm.exploration import MOST_SURVIVORS, explored_rows, parameters
+from streamgmm.information import TILE
 from streamgmm.initialisers._sample import SAMPLE_ROWS
 from streamgmm.job import describe_source
 from streamgmm.registry import implementation
-from streamgmm.remaining_error import MOST_PARAMETERS, TILE
+from streamgmm.remaining_error import MOST_PARAMETERS
 from streamgmm.sources._row_cache import BYTES_KEPT
 from streamgmm.sources.base import AbstractSource
 
