@@ -50,6 +50,8 @@ SLOW_FIT = (
     6,
     "--init",
     "random",
+    "--schedule",
+    "full_batch",
     "--tol",
     0,
     "--max-iter",
