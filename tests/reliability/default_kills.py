@@ -31,7 +31,7 @@ from tests.reliability.outcome import Outcome
 
 KS = (2, 4, 6)
 PHASES = ("scan", "explore", "pass")
-ROWS, EXPLORED, BLOCK, EVERY = 45_000, 6_000, 256, 0.02
+ROWS, EXPLORED, BLOCK, EVERY = 20_000, 4_000, 256, 0.02
 SCAN = 0.5  # seconds that reads are slower by: there is time to be killed in
 
 
