@@ -90,6 +90,7 @@ def _run(name, given):
     began = time.monotonic()
     command = [sys.executable, "-m", "tests.reliability", "--inside", name, "--share", str(given.share), "--seed", str(given.seed)]
     when = {"seed": given.seed, "date": datetime.now(UTC).date().isoformat(), "machine": f"{os.cpu_count()} cores, {platform.machine()}"}
+    when["load"] = round(os.getloadavg()[0], 1)  # what else ran: seconds are to be read with it
     try:
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=given.limit, check=False)
     except subprocess.TimeoutExpired:

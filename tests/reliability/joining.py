@@ -7,6 +7,7 @@ trials (`LARGEST`). {"values": [...]} is told by its quantiles.
 import statistics
 
 LARGEST = ("kinds", "calls", "points", "states per call", "commits of a run", "saves of a process", "bytes", "KiB grown")
+BUSY = 3.0  # a load beyond which seconds say something of the machine
 LARGEST_BEGIN, SMALLEST_BEGIN = ("distinct", "most", "slowest"), ("fewest",)
 
 
@@ -21,6 +22,8 @@ def joined(slices):
     remarks = {}
     for one in slices:
         remarks = _dicts(remarks, one["remarks"])
+    load = max((one.get("load", 0.0) for one in slices), default=0.0)
+    remarks |= {"load of the machine up to": load} if load > BUSY else {}
     return {**whole, "promise": slices[-1]["promise"], "remarks": remarks}
 
 
