@@ -83,13 +83,15 @@ def trials(n: int, seed: int) -> Outcome:
 
 BATCHES, BATCH_ROWS = 40, 100
 MOMENT = 0.02  # seconds: to feed and save takes about as long
-SAVED = (
     "P1: a killed process leaves the file of a live mixture that was saved last, or the next one, whole; from there the bits are the same"
 )
 
 
 def kill_trials(n: int, seed: int, many: int = BATCHES) -> Outcome:
-    """n processes that go on from a file, feed and save again and again; each is killed, a quarter twice, before one comes to the end."""
+    """n processes that feed and save again and again; each is killed, a quarter twice, before one comes to the end.
+
+    A killed one leaves the file that was saved last, or the next one, whole; from there the bits are the same, and nothing else is left.
+    """
     luck, wrong, seen = np.random.default_rng(seed), [], Counter()
     batches = np.split(clustered_rows(many * BATCH_ROWS, 3, 2, np.random.default_rng(7)), many)
     with tempfile.TemporaryDirectory() as scratch:
@@ -102,7 +104,7 @@ def kill_trials(n: int, seed: int, many: int = BATCHES) -> Outcome:
             to_the_end(lambda: _feed(path, batches))
             if path.read_bytes() != saved[-1] or _names(path) != [path.name]:
                 wrong.append(f"{number}: ended with {_names(path)}, or with other bytes")
-    return Outcome(SAVED, n, len(wrong), {**dict(sorted(seen.items())), "saves of a process": many, "wrong": wrong[:5]})
+    return Outcome("P1", n, len(wrong), {**dict(sorted(seen.items())), "saves of a process": many, "wrong": wrong[:5]})
 
 
 def _feed(path, batches, on_save=lambda number: None):
