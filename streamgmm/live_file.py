@@ -5,10 +5,8 @@ Whatever the bytes are, reading runs nothing that they name. A file appears whol
 
 __all__ = ["load_live", "save_live"]
 
-import contextlib
 import io
 import json
-import os
 import zipfile
 import zlib
 from dataclasses import asdict
@@ -26,7 +24,7 @@ from streamgmm.errors import CheckpointCorruptError, CheckpointError, Checkpoint
 from streamgmm.live_state import LiveSettings, LiveState
 from streamgmm.mixture import Mixture
 from streamgmm.online_step import Online
-from streamgmm.pending_folder import storage_errors
+from streamgmm.pending_folder import replace_file, storage_errors
 from streamgmm.registry import implementation
 from streamgmm.reservoir import Reservoir
 from streamgmm.strict_zarr import MAX_MEMBER_BYTES, read_group, strict_json
@@ -48,19 +46,7 @@ FAULTS = (  # what reading a zip, a record and arrays of hostile bytes may raise
 
 def save_live(path: Path, state: LiveState) -> None:
     """Write a state. Raises StorageError; the file that was there is untouched then."""
-    raw, pending = _packed(state), path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with storage_errors(path, needed=len(raw)):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with pending.open("wb") as file:
-                file.write(raw)
-                file.flush()
-                os.fsync(file.fileno())
-            pending.replace(path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                pending.unlink()
-            raise
+    replace_file(path, _packed(state))
 
 
 def _packed(state: LiveState) -> bytes:

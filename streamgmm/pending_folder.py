@@ -1,10 +1,10 @@
-"""Folders that appear whole or not at all. Floor 1.
+"""Folders and files that appear whole or not at all. Floor 1.
 
-A folder is filled under a hidden name beside its target, synced, and renamed when complete. The hidden name holds host and process, so
+They are filled under a hidden name beside their target, synced, and renamed when complete. The hidden name holds host and process, so
 that a later start removes what a killed process left, and never what a living one is writing.
 """
 
-__all__ = ["FULL", "PendingFolder", "storage_errors"]
+__all__ = ["FULL", "PendingFolder", "replace_file", "storage_errors"]
 
 import contextlib
 import errno
@@ -73,6 +73,24 @@ def _remedy(error: OSError) -> str:
     return "make room or choose another place"
 
 
+def replace_file(target: Path, content: bytes) -> None:
+    """Write a file, in place of one that is there. Raises StorageError; the one that was there is untouched then."""
+    with storage_errors(target, needed=len(content)):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path = _hidden(target, target)
+        try:
+            with path.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            path.replace(target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                path.unlink()
+            raise
+        _sync(target.parent)
+
+
 @final
 class PendingFolder:
     """A new folder to be published as `target`, or discarded.
@@ -86,8 +104,7 @@ class PendingFolder:
         self.target = target
         place = near or target
         with storage_errors(target):
-            _remove_leftovers(place, target)
-            self.path = place.with_name(f"{_prefix(place)}{os.getpid()}-{secrets.token_hex(4)}.partial")
+            self.path = _hidden(place, target)
             self.path.mkdir()
 
     def publish(self, *, replace: bool) -> None:
@@ -108,6 +125,12 @@ class PendingFolder:
         shutil.rmtree(self.path, ignore_errors=True)
 
 
+def _hidden(place: Path, target: Path) -> Path:
+    """A new name beside a place; what killed processes left under such names is removed."""
+    _remove_leftovers(place, target)
+    return place.with_name(f"{_prefix(place)}{os.getpid()}-{secrets.token_hex(4)}.partial")
+
+
 def _prefix(place: Path) -> str:
     host = re.sub(r"[^A-Za-z0-9]", "_", socket.gethostname())[:40]
     return f".{place.name.encode()[:100].decode(errors='ignore')}.{host}-"
@@ -117,9 +140,17 @@ def _remove_leftovers(place: Path, target: Path) -> None:
     pattern = re.compile(re.escape(_prefix(place)) + r"(\d+)-[0-9a-f]{8}\.(partial|old)")
     for entry in place.parent.iterdir():
         match = pattern.fullmatch(entry.name)
-        # A folder moved aside by a process killed before its new one had the name is the only copy: it stays.
+        # What was moved aside by a process killed before its new one had the name is the only copy: it stays.
         if match and not _is_alive(int(match[1])) and (match[2] == "partial" or target.exists()):
-            shutil.rmtree(entry, ignore_errors=True)
+            _remove(entry)
+
+
+def _remove(entry: Path) -> None:
+    if entry.is_dir() and not entry.is_symlink():
+        shutil.rmtree(entry, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            entry.unlink()
 
 
 def _is_alive(pid: int) -> bool:

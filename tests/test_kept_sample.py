@@ -121,6 +121,12 @@ def test_a_storage_that_fails_ends_nothing(rng, tmp_path):
     assert "no space left" in told[0].message
 
 
+def test_damage_in_a_run_is_said_and_the_fit_ends_with_the_same_bits():
+    found = kept_samples.run_trials(6, 0)
+    assert found.violations == 0, found
+    assert found.remarks["said"].keys() >= {"sample damaged", "scan damaged"}
+
+
 # ---- in a run --------------------------------------------------------------------------------------------------------------
 
 

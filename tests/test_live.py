@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import zipfile
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 import streamgmm as sg
 from benchmarks.drift import Case, told_of
-from streamgmm import drift_alarm, drift_reference, live_state
+from streamgmm import drift_alarm, drift_reference, live_state, pending_folder
 from streamgmm.drift_alarm import FEWEST_HELD, LIMIT, Cusum, Summary, run_length, summary_of
 from streamgmm.drift_reference import LEARNED, REFERENCE, DriftReference, together
 from streamgmm.errors import (
@@ -422,6 +423,17 @@ def test_a_resealed_file_of_nonsense_is_refused(tmp_path, rng):
             sg.LiveMixture.load(tmp_path / "b.live")
     (tmp_path / "b.live").write_bytes(live_files.resealed(tmp_path / "a.live", lambda record: None))
     assert sg.LiveMixture.load(tmp_path / "b.live").rows == 2000
+
+
+def test_what_a_killed_process_left_is_gone_after_the_next_save(tmp_path, rng):
+    live, _ = _fed([clustered_rows(2000, 3, 2, rng)])
+    live.save(tmp_path / "a.live")
+    name = pending_folder._prefix(tmp_path / "a.live")
+    dead, living = (tmp_path / f"{name}{pid}-00000000.partial" for pid in (2**22 + 1, os.getpid()))  # no system numbers so far
+    for path in (dead, living):
+        path.write_bytes(b"half")
+    live.save(tmp_path / "a.live")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([living.name, "a.live"])
 
 
 def test_what_is_no_file_is_refused(tmp_path):

@@ -1,10 +1,11 @@
-"""Files of live mixtures with a byte changed, cut short, or sealed anew over a record that lies."""
+"""Files of live mixtures: with a byte changed, cut short, sealed anew over a record that lies; and saved by processes that are killed."""
 
-import hashlib
 import io
 import json
+import os
 import tempfile
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from streamgmm.commit_file import zipped
 from streamgmm.errors import CheckpointError, CheckpointVersionError
 from streamgmm.live import LiveMixture
 from tests.making import clustered_rows
+from tests.reliability.children import forked, to_the_end, was_killed
 from tests.reliability.outcome import Outcome
 
 PROMISE = "a file of a live mixture that is not what was written is refused with a CheckpointError"
@@ -74,4 +76,63 @@ def trials(n: int, seed: int) -> Outcome:
             except CheckpointError:
                 continue
             accepted += 1
-    return Outcome(PROMISE, n, accepted, {"bytes": len(raw), "sha256": hashlib.sha256(raw).hexdigest()[:12]})
+    return Outcome(PROMISE, n, accepted, {"bytes": len(raw)})
+
+
+# ---- killed while it is saved ----------------------------------------------------------------------------------------------------
+
+BATCHES, BATCH_ROWS = 40, 100
+MOMENT = 0.02  # seconds: to feed and save takes about as long
+    "P1: a killed process leaves the file of a live mixture that was saved last, or the next one, whole; from there the bits are the same"
+)
+
+
+def kill_trials(n: int, seed: int, many: int = BATCHES) -> Outcome:
+    """n processes that feed and save again and again; each is killed, a quarter twice, before one comes to the end.
+
+    A killed one leaves the file that was saved last, or the next one, whole; from there the bits are the same, and nothing else is left.
+    """
+    luck, wrong, seen = np.random.default_rng(seed), [], Counter()
+    batches = np.split(clustered_rows(many * BATCH_ROWS, 3, 2, np.random.default_rng(7)), many)
+    with tempfile.TemporaryDirectory() as scratch:
+        path, saved = Path(scratch, "stars.live"), [b""]
+        _feed(path, batches, lambda _: saved.append(path.read_bytes()))
+        for number in range(n):
+            path.unlink()
+            for _ in range(2 if number % 4 == 3 else 1):
+                wrong += [f"{number}: {one}" for one in _killed(path, batches, saved, luck, seen)]
+            to_the_end(lambda: _feed(path, batches))
+            if path.read_bytes() != saved[-1] or _names(path) != [path.name]:
+                wrong.append(f"{number}: ended with {_names(path)}, or with other bytes")
+    return Outcome("P1", n, len(wrong), {**dict(sorted(seen.items())), "saves of a process": many, "wrong": wrong[:5]})
+
+
+def _feed(path, batches, on_save=lambda number: None):
+    """Feed and save what the file has not seen yet."""
+    live = LiveMixture.load(path) if path.exists() else LiveMixture(3, hold_out=0.05, start_rows=200, batch_rows=100)
+    for number in range(live.rows // BATCH_ROWS, len(batches)):
+        live.feed(batches[number])
+        live.save(path)
+        on_save(number)
+
+
+def _killed(path, batches, saved, luck, seen):
+    """Kill a process a moment after one of its saves; what is wrong with the file that it leaves."""
+    before = saved.index(path.read_bytes() if path.exists() else b"")
+    receive, send = os.pipe()
+    pid = forked(lambda: _feed(path, batches, lambda _: os.write(send, b".")))
+    os.close(send)
+    with os.fdopen(receive, "rb", buffering=0) as words:
+        first = b"".join(words.read(1) for _ in range(int(luck.integers(max(1, len(batches) - before)))))
+        seen["kills"] += was_killed(pid, luck.uniform(0, MOMENT))
+        said = before + len(first + words.read())
+    raw = path.read_bytes() if path.exists() else b""
+    seen["kills in the middle of a save"] += any(name != path.name for name in _names(path))
+    if raw not in saved:
+        return [f"{len(raw)} bytes that nobody saved"]
+    seen["files newer than was said"] += saved.index(raw) > said
+    return [] if said <= saved.index(raw) <= said + 1 else [f"the file of save {saved.index(raw)} after save {said}"]
+
+
+def _names(path):
+    return sorted(one.name for one in path.parent.iterdir())

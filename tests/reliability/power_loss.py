@@ -25,7 +25,7 @@ def trials(n, seed, skip=lambda kind, path: False):
                 lost = disk.after_power_loss(rng, SHARES[i % len(SHARES)])
                 violations += not _holds(lost, acknowledged, go_on=i % 10 == 0)
                 made += 1
-    return Outcome("P3", made, violations, {"calls": calls, "commits": COMMITS, "states per call": each})
+    return Outcome("P3", made, violations, {"calls": calls, "commits of a run": COMMITS, "states per call": each})
 
 
 def _killer(at):

@@ -27,14 +27,17 @@ ROOT = Path(__file__).resolve().parents[2]
 DEADLINE = 120
 
 
-def bucket_trials(n, seed):
+def bucket_trials(n, seed, **options):
     """The same on an object store."""
-    return trials(n, seed, "bucket")
+    return trials(n, seed, "bucket", **options)
 
 
-def trials(n, seed, kind="folder"):
-    """n simultaneous starts, a tenth of them of eight processes; with each tenth one frozen and one killed owner."""
-    command = [sys.executable, "-m", "tests.reliability.races", str(n), str(seed), kind]
+def trials(n, seed, kind="folder", *, hurry=1, within=2.0):
+    """n simultaneous starts, a tenth of them of eight processes; with each tenth one frozen and one killed owner.
+
+    hurry: leases beat, and are looked at, so many times as often. within: seconds that a refusal may take, a violation where it is more.
+    """
+    command = [sys.executable, "-m", "tests.reliability.races", str(n), str(seed), kind, str(hurry), str(within)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=DEADLINE + 10 * n)
     if done.returncode:
         raise AssertionError(done.stderr)
@@ -48,7 +51,8 @@ def run_at(folder, kind):
     return Run(ObjectStore(Bucket(LocalStore(folder, mkdir=True)), f"s3://bucket/{folder.name}"))
 
 
-def _all(n, seed, kind):
+def _all(n, seed, kind, hurry, within):
+    _lease.BEAT, _lease.LOOK = _lease.BEAT / hurry, _lease.LOOK / hurry
     rng = random.Random(seed)
     slowest, wrong, made = 0.0, [], {"starts": 0, "frozen owners": 0, "killed owners": 0}
     with tempfile.TemporaryDirectory() as scratch:
@@ -58,11 +62,11 @@ def _all(n, seed, kind):
             results = _start_together(folder, many, kind)
             made["starts"] += 1
             slowest = max(slowest, *(seconds for _, seconds, _ in results))
-            wrong += _judge_starts(folder, results)
+            wrong += _judge_starts(folder, results, within)
             if i % 10 == 0:
                 made["frozen owners"] += 1
                 made["killed owners"] += 1
-                wrong += _frozen_owner(folder, rng.randint(1, 6), kind) + _killed_owner(folder, kind)
+                wrong += _frozen_owner(folder, rng.randint(1, 6), kind, 2.0 / hurry) + _killed_owner(folder, kind, 2.0 / hurry)
     return {
         "promise": "P24, P25, P26" if kind == "folder" else "P23, P24, P25, P26",
         "trials": n,
@@ -124,18 +128,18 @@ def _tell(out, what, began, said):
     out.flush()
 
 
-def _judge_starts(folder, results):
+def _judge_starts(folder, results, within):
     winners = [said for what, _, said in results if what == "won"]
     refused = [(seconds, said) for what, seconds, said in results if what == "refused"]
     wrong = [said for what, _, said in results if what == "error"]
     if len(winners) != 1:
         return [*wrong, f"{len(winners)} winners"]
-    wrong += [said for seconds, said in refused if seconds > 2 or f"process {winners[0]} on" not in said]
+    wrong += [said for seconds, said in refused if seconds > within or f"process {winners[0]} on" not in said]
     commits = Run(folder).examine(9)[0]
     return wrong if [commit.number for commit in commits] == [1] else [*wrong, "not one commit"]
 
 
-def _frozen_owner(folder, more, kind):
+def _frozen_owner(folder, more, kind, silence):
     """An owner is stopped, its lock taken away, another goes on for some commits; then the first one wakes."""
     pid, lines = _forked(lambda out: _own(folder, kind, out))
     assert lines.readline() == "owns\n"
@@ -143,7 +147,7 @@ def _frozen_owner(folder, more, kind):
     if kind == "folder":
         (folder / "lock").unlink()
     passes = Run(folder).latest().state.passes
-    other, told = _forked(lambda out: _go_on(folder, more, kind, out))
+    other, told = _forked(lambda out: _go_on(folder, more, kind, silence, out))
     gone_on = told.read()
     os.waitpid(other, 0)
     told.close()
@@ -157,9 +161,9 @@ def _frozen_owner(folder, more, kind):
     return [] if "refused" in said and whole else [f"a frozen owner: {said}; the next one: {gone_on}"]
 
 
-def _go_on(folder, more, kind, out):
-    """Follow an owner that is silent; a moment is enough."""
-    _lease.SILENCE = 2.0
+def _go_on(folder, more, kind, silence, out):
+    """Follow an owner that is silent for a moment: it is stopped, or gone."""
+    _lease.SILENCE = silence
     with run_at(folder, kind) as other:
         passes = other.latest().state.passes
         for i in range(1, more + 1):
@@ -183,13 +187,13 @@ def _own(folder, kind, out):
             out.write("committed")
 
 
-def _killed_owner(folder, kind):
+def _killed_owner(folder, kind, silence):
     pid, lines = _forked(lambda out: _own(folder, kind, out))
     assert lines.readline() == "owns\n"
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     lines.close()
-    other, told = _forked(lambda out: _go_on(folder, 1, kind, out))
+    other, told = _forked(lambda out: _go_on(folder, 1, kind, silence, out))
     said = told.read()
     os.waitpid(other, 0)
     told.close()
@@ -197,4 +201,4 @@ def _killed_owner(folder, kind):
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(_all(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])))
+    sys.stdout.write(json.dumps(_all(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], int(sys.argv[4]), float(sys.argv[5]))))

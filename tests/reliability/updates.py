@@ -1,35 +1,29 @@
 """P21 under kills: an update that is killed at any instant, and again, ends with the bytes of one that nobody disturbed.
 
-The run that is updated is never touched. Updates run in children of one warm process (kills.py); half of the trials are exact updates,
-half are quick ones, and every third kill comes from within, at a system call of the new run's files.
+The run that is updated is never touched. Updates run in children of one warm process (children.py); half of the trials are exact updates,
+half are quick ones; a quarter of the kills come from within, at a system call of the new run's files.
 """
 
-import os
 import shutil
-import signal
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 
 from streamgmm.checkpoint import Run
-from streamgmm.column_store import ColumnStoreWriter
 from streamgmm.configuration import FitConfiguration
 from streamgmm.executors.serial import Serial
 from streamgmm.executors.threads import Threads
 from streamgmm.job import Job
 from streamgmm.kept_sums import load_sums
 from streamgmm.sources import open_source
-from streamgmm.storage.local_folder import LocalFolder
 from streamgmm.updating import prepared
-from tests.reliability.kills import KilledAt, digest_of
+from tests.reliability.children import digest_of, folder_of, killed_and_ended, seconds_of, store_of
 from tests.reliability.outcome import Outcome
 
 BLOCK, BEFORE, AFTER = 1024, 30_000, 90_000
 HOWS = ("exact", "quick")
 CALLS = 150  # system calls of an update's files among which the place of a kill is drawn
-MOST_STARTS = 20
 
 
 def trials(n: int, seed: int) -> Outcome:
@@ -37,22 +31,19 @@ def trials(n: int, seed: int) -> Outcome:
     rng = np.random.default_rng(seed)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        stores = [_store(place / f"rows-{rows}.zarr", rows) for rows in (BEFORE, AFTER)]
+        stores = [store_of(place / f"rows-{n_rows}.zarr", _rows()[:n_rows]) for n_rows in (BEFORE, AFTER)]
         run = place / "run"
         _fit(stores[0], run)
         before, expected, seconds = digest_of(run), {}, {}
         for how in HOWS:
             _updated(stores[1], run, place / f"warm-{how}", how, Serial())
-            began = time.monotonic()
-            assert _wait(_child(stores[1], run, place / how, how)) == 0
-            seconds[how], expected[how] = time.monotonic() - began, digest_of(place / how / "model.zarr")
+            seconds[how] = seconds_of(lambda how=how: _updated(stores[1], run, place / how, how, Threads(2)))
+            expected[how] = digest_of(place / how / "model.zarr")
         differ, kills = [], 0
         for number in range(n):
-            how, into = HOWS[number % 2], place / f"into-{number}"
-            for kill in range(1 + (number % 4 == 3)):
-                at_call = int(rng.integers(1, CALLS)) if number % 3 == 1 and kill == 0 else None
-                kills += _killed(stores[1], run, into, how, float(rng.uniform(0, 1.1 * seconds[how])), at_call)
-            _to_the_end(stores[1], run, into, how)
+            how, into = HOWS[(number + number // 4) % 2], place / f"into-{number}"  # both kinds are killed in all ways
+            work = lambda at_call, how=how, into=into: _updated(stores[1], run, into, how, Threads(2), at_call)  # noqa: E731
+            kills += killed_and_ended(work, number, rng, seconds[how], CALLS)
             if digest_of(into / "model.zarr") != expected[how] or digest_of(run) != before or not _has_sums(into):
                 differ.append(number)
             shutil.rmtree(into)
@@ -60,13 +51,9 @@ def trials(n: int, seed: int) -> Outcome:
     return Outcome("P21", n, len(differ), remarks)
 
 
-def _store(path, rows):
-    """The first rows of one table."""
+def _rows():
     rng = np.random.default_rng(7)
-    x = rng.normal(size=(AFTER, 3)) + np.where(rng.random(AFTER) < 0.4, -3.0, 2.0)[:, None]
-    with ColumnStoreWriter(path, dict.fromkeys("abc", np.dtype("f8")), chunk_rows=4096) as writer:
-        writer.append({name: x[:rows, j] for j, name in enumerate("abc")})
-    return path
+    return rng.normal(size=(AFTER, 3)) + np.where(rng.random(AFTER) < 0.4, -3.0, 2.0)[:, None]
 
 
 def _fit(store, run):
@@ -76,41 +63,9 @@ def _fit(store, run):
     Job(open_source(store, block_rows=BLOCK), configuration, Serial()).fit_in(Run(run))
 
 
-def _updated(store, run, into, how, executor, disk=None):
-    source = open_source(store, block_rows=BLOCK)
-    prepared(Run(run), Run(LocalFolder(into, ("commits",), disk)), source, executor, how).fit_in(Run(LocalFolder(into, ("commits",), disk)))
-
-
-def _child(store, run, into, how, at_call=None):
-    pid = os.fork()
-    if pid:
-        return pid
-    try:
-        _updated(store, run, into, how, Threads(2), None if at_call is None else KilledAt(at_call))
-        os._exit(0)
-    except BaseException as error:  # noqa: BLE001  (a child must not go on as the parent)
-        os.write(2, f"{type(error).__name__}: {error}\n".encode())
-        os._exit(1)
-
-
-def _wait(pid):
-    _, status = os.waitpid(pid, 0)
-    return os.waitstatus_to_exitcode(status)
-
-
-def _killed(store, run, into, how, after, at_call):
-    pid = _child(store, run, into, how, at_call)
-    if at_call is None:
-        time.sleep(after)
-        os.kill(pid, signal.SIGKILL)
-    return _wait(pid) == -signal.SIGKILL
-
-
-def _to_the_end(store, run, into, how):
-    for _ in range(MOST_STARTS):
-        if _wait(_child(store, run, into, how)) == 0:
-            return
-    raise AssertionError(f"{into} did not end in {MOST_STARTS} starts")
+def _updated(store, run, into, how, executor, at_call=None):
+    source, storage = open_source(store, block_rows=BLOCK), folder_of(into, at_call)
+    prepared(Run(run), Run(storage), source, executor, how).fit_in(Run(storage))
 
 
 def _has_sums(into):
