@@ -69,14 +69,14 @@ def test_the_component_whose_rows_are_no_gaussian_comes_first():
     assert exploration._misfits(mixture, block)[0] == 1
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [2, 3])
 def test_newtons_steps_lead_the_best_one_to_its_optimum(seed, monkeypatch):
     """Components that overlap, and no accelerated step before."""
     monkeypatch.setattr(exploration, "LAST_STEPS", 0)
-    block = block_of(mixture_of([[0.0, 0.0], [1.5, 0.0], [0.0, 1.5], [1.0, 1.0]]), 6000, seed)
+    block = block_of(mixture_of([[0.0, 0.0], [2.5, 0.0], [0.0, 2.5], [2.0, 2.0]]), 6000, seed)
     sample = Sample(block.x, block.sample_weight, complete=False)
     found = explore(sample, FULL, KMeansPlusPlus(), 4, 1, NO_FLOORS, seed)[0]
     statistics = e_step([found], block, block_rows=1 << 20)[0]
     step = newton_step(found, statistics.components, statistics.weight, block)
     further = e_step([step.mixture], block, block_rows=1 << 20)[0].log_likelihood
-    assert further - statistics.log_likelihood < exploration.SETTLED * found.n_parameters
+    assert further - statistics.log_likelihood < exploration.SETTLED * found.n_parameters / 2
