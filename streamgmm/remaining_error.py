@@ -24,7 +24,7 @@ from streamgmm.ritz import ritz_pairs
 from streamgmm.statistics import Statistics
 from streamgmm.weights.free import FreeWeights
 
-MOST_PARAMETERS = 2000  # an information matrix of more takes too long for every pass
+MOST_PARAMETERS = 4000  # an information matrix of more takes too long for every pass
 SINGULAR = 1e-4  # of the information of complete rows: what is below, or negative, the sample does not determine
 LEAST = 1e-2  # the same, for steps
 FARTHEST = 4.0  # standard errors of the sample that a step may go in any direction

@@ -33,7 +33,7 @@ from streamgmm.sources.base import AbstractSource
 PROCESS_BYTES = 370_000_000
 WORKER_BYTES = 350_000_000
 DRIVER_BYTES = 450_000_000
-INFORMATION_COPIES, INFORMATION_TILES = 8, 6  # matrices of p x p, tiles of scores on each of a few threads
+INFORMATION_COPIES, INFORMATION_TILES = 6, 6  # matrices of p x p, tiles of products on each of a few threads
 SAMPLE_COPIES = 6  # rows as drawn, joined, standardised, and what k-means makes of them
 RECORD_BYTES = 16_384  # of the kept sample's record and metadata
 EXP_AND_SUMS = 35  # floating-point operations of a row and component that do not depend on d
