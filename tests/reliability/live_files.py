@@ -83,8 +83,6 @@ def trials(n: int, seed: int) -> Outcome:
 
 BATCHES, BATCH_ROWS = 40, 100
 MOMENT = 0.02  # seconds: to feed and save takes about as long
-    "P1: a killed process leaves the file of a live mixture that was saved last, or the next one, whole; from there the bits are the same"
-)
 
 
 def kill_trials(n: int, seed: int, many: int = BATCHES) -> Outcome:
