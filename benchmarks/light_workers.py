@@ -12,6 +12,7 @@ import asyncio
 import os
 import pickle
 import random
+import sys
 import time
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -115,7 +116,14 @@ class LightWorker(Server):
     def _do(self, work: Any) -> None:
         task = asyncio.ensure_future(work)
         self._doing.add(task)
-        task.add_done_callback(self._doing.discard)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: "asyncio.Task[None]") -> None:
+        """A worker that fails in silence would leave the driver waiting: it goes, and the scheduler notices."""
+        self._doing.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            print(f"worker {self._number}: {task.exception()!r}", file=sys.stderr)
+            self._stream.abort()
 
     # ---- what the scheduler says -------------------------------------------------------------------------------------
 

@@ -19,7 +19,6 @@ __all__ = ["main"]
 
 import argparse
 import json
-import math
 import subprocess
 import sys
 import tempfile
@@ -56,7 +55,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--components", type=int, default=64)
     parser.add_argument("--features", type=int, default=6)
     parser.add_argument("--target", type=int, default=1_000, help="workers that the load is extrapolated to")
-    parser.add_argument("--seconds-a-span", type=float, default=2.0, help="that a real span takes a worker")
+    parser.add_argument("--seconds-a-span", type=float, default=0.4, help="that a real span takes a worker")
     parser.add_argument("--json", type=Path, help="write everything that was measured")
     return parser.parse_args()
 
@@ -104,9 +103,11 @@ def measure(n_workers: int, spans: int, given: argparse.Namespace) -> dict[str, 
 
 
 def milliseconds(line: Mapping[str, Any], who: str) -> float:
-    """Processor time of a part, per task. Start-up is in it: look at the longest pass."""
+    """Processor time of a part, per task. The scheduler's and the workers' start-up is in it: look at the longest pass."""
     name = "pass_processor_seconds" if who == "driver" else "processor_seconds"
-    return 1e3 * float(line[who].get(name, math.nan)) / int(line["spans"])
+    if name not in line[who]:
+        raise SystemExit(f"the {who} of {line['n_workers']} workers did not end by itself: nothing is known of it")
+    return 1e3 * float(line[who][name]) / int(line["spans"])
 
 
 def table_line(x: Mapping[str, Any]) -> tuple[object, ...]:

@@ -4,6 +4,7 @@ For whitened coordinates Y of the box's centre and rho of its half widths, a com
 (|Y| + rho)^2 and constant - 1/2 sum max(|Y| - rho, 0)^2 everywhere in the box (Moore 1999). A component whose upper bound lies below
 the largest lower bound by more than the cut of `tile` has no share in any row: it is left out, and no bit changes. That pays where
 neighbours in the table are neighbours in space (catalogues sorted by place on the sky); where they are not, bounds are hardly tried.
+Rows are finite: a row that is not has no number of any component that is reached, and leaves those that are not as they are.
 Written out in LLVM's language: numba takes a second and a half longer for the same in Python.
 """
 
@@ -23,7 +24,10 @@ from streamgmm.kernels.tile import CUT, PITCH, STRIP, TILE
 LEAST_COMPONENTS = 16  # for bounds to be tried
 UNTRIED = 64  # tiles at most that are computed without bounds after bounds were of no use
 WORTH = 8  # bounds that leave out fewer than one component in so many are of no use
-MARGIN, OF_VALUE = 1.0, 1e-4  # nats, and of the bound: more than rounding makes of either, in float32 too
+MARGIN, OF_VALUE = (
+    1.0,
+    1e-3,
+)  # nats, and of the bound: more than rounding makes of two squared distances, in floats of the widest stretch too
 
 
 def reach_by(intervals: Callable[..., Any]) -> Any:

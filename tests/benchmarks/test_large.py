@@ -71,7 +71,7 @@ def test_points_vary_one_thing_at_a_time(monkeypatch):
 
 
 def test_load_is_extrapolated_from_the_largest_measurement(monkeypatch):
-    monkeypatch.setattr("sys.argv", ["scheduler_load"])
+    monkeypatch.setattr("sys.argv", ["scheduler_load", "--seconds-a-span", "2"])
     used = {"peak_bytes": 1, "processor_seconds": 2.0}
     driver = {**used, "pass_processor_seconds": 1.0, "seconds": 4.0, "moved_bytes": 1000}
     line = {"n_workers": 4, "spans": 1000, "driver": driver, "scheduler": used, "workers_process": used}
