@@ -24,10 +24,8 @@ from streamgmm.kernels.tile import CUT, PITCH, STRIP, TILE
 LEAST_COMPONENTS = 16  # for bounds to be tried
 UNTRIED = 64  # tiles at most that are computed without bounds after bounds were of no use
 WORTH = 8  # bounds that leave out fewer than one component in so many are of no use
-MARGIN, OF_VALUE = (
-    1.0,
-    1e-3,
-)  # nats, and of the bound: more than rounding makes of two squared distances, in floats of the widest stretch too
+MARGIN = 1.0  # nats
+OF_VALUE = 1e-3  # of the bound: more than rounding makes of two squared distances, in floats of the widest stretch too
 
 
 def reach_by(intervals: Callable[..., Any]) -> Any:
