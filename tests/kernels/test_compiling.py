@@ -68,3 +68,22 @@ def test_processes_that_save_at_the_same_time_never_read_each_others_code(tmp_pa
 
 def test_the_kernels_use_it():
     assert isinstance(e_step.accumulate._cache._cache_file, compiling.KernelCacheFile)
+
+
+def test_where_no_folder_can_be_written_kernels_are_compiled_in_every_process():
+    """As with a package and a home that are read-only: numba finds no place, and says so by an error."""
+    code = (
+        "import numpy as np\n"
+        "from numba.core import caching\n"
+        "class Nowhere:\n"
+        "    @classmethod\n"
+        "    def from_function(cls, function, path): return None\n"
+        "caching.CompileResultCacheImpl._locator_classes = [Nowhere]\n"
+        "from streamgmm.kernels import compiling, e_step\n"
+        "from streamgmm.components.gaussian_spherical import GaussianSpherical\n"
+        "assert compiling.cache_folder() is None\n"
+        "assert type(e_step.evaluate._cache).__name__ == 'NullCache'\n"
+        "score, _, _ = GaussianSpherical(np.zeros((1, 1)), np.ones(1)).evaluate(np.zeros((1, 1)), np.zeros(1))\n"
+        "assert abs(score[0] + np.log(2 * np.pi) / 2) < 1e-15\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
