@@ -7,7 +7,9 @@ them. What to do with a state (commit it, show it, stop) is the caller's busines
 
 __all__ = ["FitResult", "ended_with", "fit_states", "refuse_few_rows", "result_of", "run_fit", "start_state"]
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +19,8 @@ from streamgmm.components._gaussian import AbstractGaussian
 from streamgmm.em import MixtureStatistics, Partial, Repair
 from streamgmm.errors import DataError, NumericalError
 from streamgmm.events import Event
-from streamgmm.executors.base import AbstractExecutor
+from streamgmm.executors._background import in_background
+from streamgmm.executors.base import PATIENCE, AbstractExecutor
 from streamgmm.held_out_scores import HeldOut
 from streamgmm.initialisers._sample import Sample, draw_sample
 from streamgmm.initialisers.base import AbstractInitialiser
@@ -28,8 +31,9 @@ from streamgmm.regularisation import Regularisation
 from streamgmm.rounds import Turn, added, turn_of
 from streamgmm.schedules.base import AbstractSchedule, Look, Step
 from streamgmm.sources.base import AbstractSource
-from streamgmm.state import BEHIND, Contender, FitState, Outcome, Tally
+from streamgmm.state import BEHIND, Contender, FitState, Outcome, Progress, Tally
 
+MANY_PARAMETERS = 500  # from here on a step that needs the information takes a second or more
 REPAIRS_A_COMPONENT = 3  # a component that falls again after so many reseeds is left to the floor
 SAME_MEAN, ROUNDING = 1e-9, 1e-13  # of a column's deviation, and of its mean: what the order of additions can do is far less
 SAME_MEAN_SINGLE, FALL_SINGLE = 1e-5, 1e-5  # the same two in float32 arithmetic
@@ -101,12 +105,13 @@ def fit_states(problem: FitProblem, state: FitState, executor: AbstractExecutor,
         turn = turn_of(problem, state)
         pass_began = pass_began if state.step else caller.clock()
         try:
-            partial = yield from one_pass(turn.problem, state, executor, caller, began, pass_began)
+            whole = yield from one_pass(turn.problem, state, executor, caller, began, pass_began)
+            advance = functools.partial(_advance, problem, state, turn, whole.total)
+            advanced = _unless_stopped(advance, problem, state, caller, whole.progress)
         except Stop as stop:
             state = replace(state, outcome=stop.outcome, progress=stop.progress)
         else:
-            state = _advance(problem, state, turn, partial, caller.observe)
-            state = replace(state, outcome=_outcome(problem, state, caller, began))
+            state = replace(advanced, outcome=_outcome(problem, advanced, caller, began))
             if state.outcome is None and caller.stop_requested():
                 state = replace(state, outcome=Outcome.INTERRUPTED)
         yield state
@@ -156,6 +161,27 @@ def _refuse_second_look(problem: FitProblem) -> None:
             f"schedule {problem.schedule.name!r} reads the table several times, which an iterator of arrays cannot give; store the rows"
             " (streamgmm ingest), or pass an array or a store"
         )
+
+
+def _unless_stopped(
+    advance: Callable[[Observer], FitState], problem: FitProblem, state: FitState, caller: Caller, progress: Progress
+) -> FitState:
+    """The state after a round. A step that takes seconds is not waited for by who is told to stop: the pass is kept as it was read.
+
+    Raises Stop.
+    """
+    takes_seconds = problem.sample is not None and max(c.mixture.n_parameters for c in state.active) >= MANY_PARAMETERS
+    if caller.snapshot_due is None or not takes_seconds:
+        return advance(caller.observe)
+    said: list[Event] = []  # told when the step has been taken: one that is given up says nothing
+    call: Future[FitState] = in_background(advance, said.append)
+    while not call.done():
+        wait([call], timeout=PATIENCE)
+        if caller.stop_requested():
+            raise Stop(Outcome.INTERRUPTED, progress)
+    for event in said:
+        caller.observe(event)
+    return call.result()
 
 
 def _advance(problem: FitProblem, state: FitState, turn: Turn, partial: Partial | None, observe: Observer) -> FitState:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -99,10 +100,17 @@ class Stop(Exception):
         self.outcome, self.progress = outcome, progress
 
 
+class Whole(NamedTuple):
+    """What a pass has given: the sum over all blocks, None where there are none, and the same as a state keeps it."""
+
+    total: Partial | None
+    progress: Progress
+
+
 def one_pass(
     problem: FitProblem, state: FitState, executor: AbstractExecutor, caller: Caller, began: float, pass_began: float | None = None
-) -> Generator[FitState, None, Partial | None]:
-    """The sum over all blocks, None where there are none; yields states with what is done.
+) -> Generator[FitState, None, Whole]:
+    """The sum over all blocks; yields states with what is done.
 
     Raises Stop where the caller, or the deadline, ends it before. pass_began: where this is a round within a pass that began before.
     """
@@ -124,7 +132,7 @@ def one_pass(
     problem.source.refuse_changes()
     if caller.on_sums is not None and problem.source.whole is problem.source:
         caller.on_sums(state, ledger.lasting)
-    return total
+    return Whole(total, Progress(ledger.stamp, ledger.worth_saving))
 
 
 def _round(

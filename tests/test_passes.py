@@ -1,7 +1,9 @@
 """Passes that are left and taken up: laws of the ledger, of what remains, of commits by time."""
 
 import json
+import threading
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -24,6 +26,7 @@ from streamgmm.passes import BlockStatistics, Caller, FitProblem
 from streamgmm.reduce import Span, TreeReducer, remaining
 from streamgmm.regularisation import Regularisation
 from streamgmm.saving import SHARE, Saver
+from streamgmm.schedules.auto import Auto
 from streamgmm.schedules.full_batch import FullBatch
 from streamgmm.state import FitState, Outcome, Progress
 from streamgmm.stopping import Stopping
@@ -530,3 +533,30 @@ def test_thousands_of_lost_blocks_take_little_room(starts):
     _, record = replace(start_state(starts), lost=lost).to_record()
     assert len(json.dumps(record)) < 2**20
     assert FitState.from_record(*replace(start_state(starts), lost=lost).to_record()).lost == lost
+
+
+def test_a_step_that_takes_seconds_is_not_waited_for(table, tmp_path, monkeypatch):
+    """P27: told to stop while Newton's step is made, the pass is kept as it was read; no block of it is read again."""
+    monkeypatch.setattr(import_module("streamgmm.fit"), "MANY_PARAMETERS", 1)
+    configuration = FitConfiguration(n_components=2, block_rows=100, max_iter=4, tol=0.0)
+    undisturbed = Job(rows_source(table, block_rows=100), configuration, Serial()).fit_in(Run(tmp_path / "undisturbed"))
+    begun, go_on, update = threading.Event(), threading.Event(), Auto.update
+
+    def slow(self, look):
+        begun.set()
+        assert go_on.wait(200)
+        return update(self, look)
+
+    told = []
+    with monkeypatch.context() as patch:
+        patch.setattr(Auto, "update", slow)
+        job = Job(rows_source(table, block_rows=100), configuration, Serial(), observe=told.append, stop_requested=begun.is_set)
+        stopped = job.fit_in(Run(tmp_path / "run"))
+    go_on.set()
+    assert stopped.outcome is Outcome.INTERRUPTED
+    assert (stopped.state.passes, stopped.state.rows_begun) == (0, len(table))
+    assert not any(event.kind == "pass" for event in told)
+    source = rows_source(table, block_rows=100)
+    again = Job(source, configuration, Serial()).fit_in(Run(tmp_path / "run"))
+    assert same_bits(again.mixture, undisturbed.mixture)
+    assert source.reads.count(5) == again.state.passes - 1  # the first and the last block are looked at by every start
