@@ -37,6 +37,10 @@ MANY_SPANS = 1024  # a scheduler bears a few hundred tasks a second: beyond this
 LEAVING = 2.0  # seconds that closing a client may take
 CHECKS = 3  # times that the cluster is looked over while its workers come and go
 
+# Errors of clients that could not connect; each holds its client. Collected while another one starts, such a client waits for good for a
+# lock that its own thread holds (distributed 2026.8: Client.__del__, LoopRunner._lock).
+_FAILED: list[BaseException] = []
+
 
 class DaskDistributed(AbstractExecutor):
     """Computes on the cluster of a client, of an address, or of the current client.
@@ -193,8 +197,11 @@ def _find_client(client: "distributed.Client | str | None", timeout: float) -> "
 
 
 def _close_late(call: "Future[distributed.Client]") -> None:
-    if call.exception() is None:
+    error = call.exception()
+    if error is None:
         call.result().close(timeout=LEAVING)
+    else:
+        _FAILED.append(error)
 
 
 def _leave_pool() -> None:

@@ -1,5 +1,6 @@
 """The Dask executor: finding a client, spans, and errors that say what to do."""
 
+import gc
 import os
 import socketserver
 import threading
@@ -72,6 +73,17 @@ def test_what_is_no_scheduler_is_given_up(kind):
 def test_a_wrong_client_is_refused():
     with pytest.raises(ConfigError, match="got int"):
         DaskDistributed(3)
+
+
+def test_a_client_that_could_not_connect_is_never_collected(monkeypatch):
+    """Collected while another one starts, it would wait for good for a lock that its own thread holds."""
+    collected = []
+    gc.collect()  # those of other tests
+    monkeypatch.setattr(Client, "__del__", lambda self: collected.append(self.status))
+    with pytest.raises(ClusterError):
+        DaskDistributed("tcp://127.0.0.1:1", timeout=0.2)
+    gc.collect()
+    assert not collected
 
 
 def test_no_workers_is_an_error_after_the_timeout():
