@@ -5,7 +5,7 @@ tree, lets the schedule maximise, and yields the new state; inside a round, stat
 them. What to do with a state (commit it, show it, stop) is the caller's business and the stopping rule's.
 """
 
-__all__ = ["FitResult", "ended_with", "fit_states", "refuse_few_rows", "result_of", "run_fit", "start_state"]
+__all__ = ["FitResult", "ended_with", "fit_states", "let_given_up_steps_end", "refuse_few_rows", "result_of", "run_fit", "start_state"]
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
@@ -34,6 +34,7 @@ from streamgmm.sources.base import AbstractSource
 from streamgmm.state import BEHIND, Contender, FitState, Outcome, Progress, Tally
 
 MANY_PARAMETERS = 500  # from here on a step that needs the information takes a second or more
+_given_up: list[Future[FitState]] = []
 REPAIRS_A_COMPONENT = 3  # a component that falls again after so many reseeds is left to the floor
 SAME_MEAN, ROUNDING = 1e-9, 1e-13  # of a column's deviation, and of its mean: what the order of additions can do is far less
 SAME_MEAN_SINGLE, FALL_SINGLE = 1e-5, 1e-5  # the same two in float32 arithmetic
@@ -163,6 +164,12 @@ def _refuse_second_look(problem: FitProblem) -> None:
         )
 
 
+def let_given_up_steps_end() -> None:
+    """A step that an earlier fit of this process has left limits the threads of linear algebra, for all, until it ends."""
+    wait(_given_up)
+    _given_up.clear()
+
+
 def _unless_stopped(
     advance: Callable[[Observer], FitState], problem: FitProblem, state: FitState, caller: Caller, progress: Progress
 ) -> FitState:
@@ -175,10 +182,12 @@ def _unless_stopped(
         return advance(caller.observe)
     said: list[Event] = []  # told when the step has been taken: one that is given up says nothing
     call: Future[FitState] = in_background(advance, said.append)
+    _given_up.append(call)
     while not call.done():
         wait([call], timeout=PATIENCE)
         if caller.stop_requested():
             raise Stop(Outcome.INTERRUPTED, progress)
+    _given_up.remove(call)
     for event in said:
         caller.observe(event)
     return call.result()

@@ -60,8 +60,8 @@ class HeldOutScores(Statistics):
     def _error(self, mean: float, first: float, second: float) -> float:
         """Of a weighted mean, from sum w^2 d and sum w^2 d^2 of what it is the mean of."""
         n = self.held_weight**2 / self.held_weight2
-        around = second - 2 * mean * first + mean**2 * self.held_weight2
-        return math.sqrt(max(around, 0.0) * n / (n - 1)) / self.held_weight
+        around = second - 2 * mean * first + mean * mean * self.held_weight2
+        return math.sqrt(max(around, 0.0) * n / (n - 1)) / self.held_weight if math.isfinite(around) else math.inf
 
     def fault(self) -> str:
         """What is wrong with them, "" for nothing."""
@@ -137,8 +137,8 @@ def held_out_sums(
 class HeldOut:
     """Mean log-likelihood per unit of weight of the rows held out, under the model that a fit ends with, and its standard error.
 
-    fitted_mean: the mean of the rows fitted to, under the same model. rows: how many were held out; with fewer than two there is neither
-    mean nor standard error.
+    fitted_mean: the mean of the rows fitted to, under the same model. rows: how many were held out; with fewer than two, or where the
+    square of a log density is beyond floating point, there is neither mean nor standard error.
     """
 
     rows: int
@@ -158,7 +158,7 @@ class HeldOut:
     def said(self) -> str:
         """One line."""
         if self.mean is None or self.standard_error is None:
-            return f"too few rows ({self.rows}) for a mean and its standard error: raise hold_out"
+            return f"no mean and standard error of {self.rows:,} rows: they are too few (raise hold_out), or one of them is extreme"
         return (
             f"{self.mean:.10g} per row, standard error {self.standard_error:.2g}, over {self.rows:,} rows;"
             f" {self.fitted_mean:.10g} over those fitted to"
@@ -167,5 +167,7 @@ class HeldOut:
 
 def held_out_of(scores: HeldOutScores) -> HeldOut:
     """Of the only mixture there is."""
-    mean, error = scores.held_out(0) if scores.has_held_out else (None, None)
-    return HeldOut(scores.held_rows, mean, error, float(scores.log_likelihood[0] / scores.weight))
+    mean, error = scores.held_out(0) if scores.has_held_out else (math.nan, math.nan)
+    is_known = math.isfinite(mean) and math.isfinite(error)
+    fitted_mean = float(scores.log_likelihood[0] / scores.weight)
+    return HeldOut(scores.held_rows, mean if is_known else None, error if is_known else None, fitted_mean)

@@ -25,7 +25,16 @@ from streamgmm.events import Event, ignore
 from streamgmm.executors.base import AbstractExecutor, never
 from streamgmm.executors.threads import available_cores
 from streamgmm.exploration import explore, explored_rows
-from streamgmm.fit import FitResult, ended_with, refuse_few_rows, result_of, run_fit, start_state, starts_from_sample
+from streamgmm.fit import (
+    FitResult,
+    ended_with,
+    let_given_up_steps_end,
+    refuse_few_rows,
+    result_of,
+    run_fit,
+    start_state,
+    starts_from_sample,
+)
 from streamgmm.held_out_scores import HeldOut, ScoreHeldOut, held_out_of
 from streamgmm.initialisers._sample import SAMPLE_ROWS, Sample, draw_sample
 from streamgmm.initialisers.base import AbstractInitialiser
@@ -106,6 +115,7 @@ class Job:
     def fit(self) -> FitResult:
         """Fit without a run folder."""
         self._refuse_large_blocks()
+        let_given_up_steps_end()
         with threads_wanted(self.executor.workers):
             return self.with_held_out(self._loop(self.first_state(), None))
 
@@ -119,6 +129,7 @@ class Job:
             raise ConfigError(f"resume must be one of {RESUMES}, got {resume!r}")
         self._refuse(run, resume)
         self._refuse_large_blocks()
+        let_given_up_steps_end()
         told = replace(self, observe=noting(self.observe, run.place), storage=run.storage)
         with run, threads_wanted(self.executor.workers):
             return told.fit_held(run)

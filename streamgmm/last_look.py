@@ -1,6 +1,7 @@
 """One more read of all rows after the last pass, for what is said of a fit that has come to its end. Floor 6.
 
-It commits nothing: a process that is killed in it begins it again. Rows that are not those of the passes are refused.
+It commits nothing: a process that is killed in it begins it again. A table of other rows than the
+passes read is refused by their number, and by what its source tells of changes; values changed in place are not noticed here.
 """
 
 __all__ = ["StoppedLooking", "last_look"]
@@ -51,6 +52,7 @@ def last_look(
                 observe(Event("reading", f"{task}: {rows:,} rows", details))
             elif one.kind != "waiting":
                 observe(one)
+    source.refuse_changes()
     scores = tree.result()
     if scores is None:
         raise DataError("the table has no rows")

@@ -74,7 +74,10 @@ def _remedy(error: OSError) -> str:
 
 
 def replace_file(target: Path, content: bytes) -> None:
-    """Write a file, in place of one that is there. Raises StorageError; the one that was there is untouched then."""
+    """Write a file, in place of one that is there. Raises StorageError; the one that was there is untouched then.
+
+    Where only its folder cannot be synced, the new one stands there already, and a power loss may bring the old one back.
+    """
     with storage_errors(target, needed=len(content)):
         target.parent.mkdir(parents=True, exist_ok=True)
         path = _hidden(target, target)

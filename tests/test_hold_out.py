@@ -423,3 +423,14 @@ def test_in_python(x, tmp_path):
     result = sg.fit(as_source(x, block_rows=100), gm, hold_out=SHARE, **how)
     np.testing.assert_allclose(figures(result.held_out), twin(result.mixture, x), rtol=1e-9)
     assert sg.load(tmp_path / "run" / "model.zarr")._seen == (~OUT).sum()
+
+
+def test_an_extreme_row_held_out_costs_its_figures_and_not_the_fit(rng):
+    x = rng.normal(size=(1000, 1))
+    out = np.flatnonzero(is_held_out(np.arange(1000), 0.1))
+    for value in (1e78, 1e100):
+        x[out[0]] = value
+        result = sg.fit(x, sg.GaussianMixture(1, random_state=0), schedule="full_batch", hold_out=0.1)
+        assert result.converged
+        assert (result.held_out.mean, result.held_out.standard_error) == (None, None)
+        assert "extreme" in result.held_out.said()
