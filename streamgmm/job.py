@@ -341,15 +341,25 @@ class Job:
         )
 
     def finish(self, run: Run, result: FitResult) -> FitResult:
-        """Look at the rows held out, unless that was done, and save the model of a fit that has come to its end."""
+        """Save the model of a fit that has come to its end; then look at the rows held out, unless that was done, and save what they say.
+
+        Damage that this last read meets does not cost the model.
+        """
+        known = self._save(run, result)
+        looked = self.with_held_out(result, known)
+        if looked.held_out is not known and looked.outcome in DONE:
+            self._save(run, looked)
+        return looked
+
+    def _save(self, run: Run, result: FitResult) -> HeldOut | None:
+        """The model, unless it is there; what is known of the rows held out, by the result or by the model that is there."""
         with run.model_folder() as path:
             saved = model_at(path)
-            result = self.with_held_out(result, held_out_in(saved, result.mixture))
-            if result.outcome in DONE:
-                model = saved_model(result, self.guarded, self.configuration)
-                if saved is None or saved.provenance != model.provenance:
-                    save_model(path, model, overwrite=True)
-        return result
+            known = result.held_out or held_out_in(saved, result.mixture)
+            model = saved_model(replace(result, held_out=known), self.guarded, self.configuration)
+            if saved is None or saved.provenance != model.provenance:
+                save_model(path, model, overwrite=True)
+        return known
 
     def with_held_out(self, result: FitResult, known: HeldOut | None = None) -> FitResult:
         """The result of a fit with how its model does on the rows held out; where it is told to stop in the read for that, interrupted."""

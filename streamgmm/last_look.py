@@ -1,7 +1,7 @@
 """One more read of all rows after the last pass, for what is said of a fit that has come to its end. Floor 6.
 
-It commits nothing: a process that is killed in it begins it again. A table of other rows than the
-passes read is refused by their number, and by what its source tells of changes; values changed in place are not noticed here.
+It commits nothing: a process that is killed in it begins it again. Rows that are more or fewer than those of the passes are refused, and
+what the source tells of changes; values that were changed in place are not noticed here.
 """
 
 __all__ = ["StoppedLooking", "last_look"]

@@ -270,7 +270,7 @@ def test_stopped_in_the_look_it_is_done_by_the_next_call_alone(x, tmp_path):
     source = blocks_of(x)
     stopped = stopped_in_the_look(job_of(source), Run(tmp_path))
     assert (stopped.outcome, stopped.held_out) == (Outcome.INTERRUPTED, None)
-    assert not (tmp_path / "model.zarr").exists()
+    assert "held_out" not in load_model(tmp_path / "model.zarr").provenance
     assert not job_of(source).is_complete(Run(tmp_path))
     source.reads.clear()
     result = job_of(source).fit_in(Run(tmp_path))
@@ -295,6 +295,20 @@ def test_another_share_is_refused_and_more_passes_look_anew(x, tmp_path):
             job_of(blocks_of(x), tol=0.0, hold_out=share).fit_in(Run(tmp_path))
     longer = job_of(blocks_of(x), tol=0.0, max_iter=6).fit_in(Run(tmp_path))
     assert first.held_out != longer.held_out == job_of(blocks_of(x), tol=0.0, max_iter=6).fit().held_out
+
+
+def test_damage_met_in_the_look_does_not_cost_the_model(x, tmp_path, monkeypatch):
+    def damaged(*_):
+        raise DataChangedError("rows went")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("streamgmm.job.last_look", damaged)
+        with pytest.raises(DataChangedError):
+            job_of(blocks_of(x)).fit_in(Run(tmp_path))
+    kept = load_model(tmp_path / "model.zarr")
+    result = job_of(blocks_of(x)).fit_in(Run(tmp_path))
+    assert kept.mixture.is_same(result.mixture)
+    assert load_model(tmp_path / "model.zarr").provenance["held_out"] == asdict(result.held_out)
 
 
 def test_a_model_of_another_end_says_nothing_of_this_one(x, tmp_path):
