@@ -23,8 +23,8 @@ from streamgmm.components._single import Single, accumulate_single, single_of
 from streamgmm.components.base import AbstractComponents
 from streamgmm.errors import ConfigError
 from streamgmm.kernels import e_step as kernels
+from streamgmm.kernels import reach
 from streamgmm.kernels.dispatch import dims_of
-from streamgmm.kernels.reach import LEAST_COMPONENTS
 from streamgmm.linalg import (
     cholesky,
     eigh,
@@ -222,7 +222,7 @@ class AbstractGaussian(AbstractComponents):
         n, first, second = np.zeros(k), np.zeros((k, d)), np.zeros(self.structure.second_shape(k, d))
         means, factors, dims = self._parameters
         constants = by.ordered(self._constants(log_weights))
-        grouped = hard, k >= LEAST_COMPONENTS, by.centre, n_groups, by.n_features
+        grouped = hard, reach.pays(k), by.centre, n_groups, by.n_features
         likelihood = kernels.accumulate(x, sample_weight, means, factors, constants, dims, *grouped, by.centre, by.centre, n, first, second)
         second = second if self.structure.shared else by.back(second)
         return float(likelihood), GaussianMoments(self.means, by.back(n), by.back(first), second)
@@ -232,7 +232,7 @@ class AbstractGaussian(AbstractComponents):
         k, d = self.means.shape
         score, label = np.empty(len(x)), np.empty(len(x), np.int32)
         out = np.empty((len(x), k) if matrix else (0, 0))
-        parameters = self.means, self.factors(), self._constants(log_weights), dims_of(d), k >= LEAST_COMPONENTS
+        parameters = self.means, self.factors(), self._constants(log_weights), dims_of(d), reach.pays(k)
         kernels.evaluate(x, *parameters, MATRICES[matrix], score, label, out)
         return score, label, out if matrix else None
 

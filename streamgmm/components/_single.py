@@ -17,8 +17,8 @@ import numpy.typing as npt
 from streamgmm.arrays import ArrayD, ArrayK, ArrayKD, ArrayN, ArrayND, FloatArray
 from streamgmm.components._grouping import Grouping
 from streamgmm.kernels import e_step as kernels
+from streamgmm.kernels import reach
 from streamgmm.kernels.dispatch import dims_of
-from streamgmm.kernels.reach import LEAST_COMPONENTS
 
 STRETCH = 2.0**12  # of a row's rounding, from units of its distance to units of standard deviations
 LARGEST = 2.0**60  # of numbers given to the kernel: far from overflow when squared
@@ -82,7 +82,7 @@ def accumulate_single(
     weight = sample_weight if unit == 1.0 else sample_weight / unit
     n, first, second = np.zeros(k), np.zeros((k, d)), np.zeros(second_shape)
     parameters = single.means, single.factors, (constants - shift).astype(np.float32), dims_of(d)
-    grouped = False, k >= LEAST_COMPONENTS, np.zeros(d), by.n_groups, by.n_features
+    grouped = False, reach.pays(k), np.zeros(d), by.n_groups, by.n_features
     likelihood = float(kernels.accumulate(x, weight, *parameters, *grouped, single.origin, single.scale, n, first, second))
     if not np.isfinite(likelihood):
         return None

@@ -8,7 +8,7 @@ Rows are finite: a row that is not has no number of any component that is reache
 Written out in LLVM's language: numba takes a second and a half longer for the same in Python.
 """
 
-__all__ = ["LEAST_COMPONENTS", "UNTRIED", "reach_by"]
+__all__ = ["LEAST_COMPONENTS", "UNTRIED", "pays", "reach_by"]
 
 from collections.abc import Callable
 from typing import Any
@@ -21,11 +21,16 @@ from streamgmm.kernels.compiling import intrinsic
 from streamgmm.kernels.lanes import DOUBLE, Lanes, column_count, pointers
 from streamgmm.kernels.tile import CUT, PITCH, STRIP, TILE
 
-LEAST_COMPONENTS = 16  # for bounds to be tried
+LEAST_COMPONENTS = 16
 UNTRIED = 64  # tiles at most that are computed without bounds after bounds were of no use
 WORTH = 8  # bounds that leave out fewer than one component in so many are of no use
 MARGIN = 1.0  # nats
 OF_VALUE = 1e-3  # of the bound: more than rounding makes of two squared distances, in floats of the widest stretch too
+
+
+def pays(n_components: int) -> bool:
+    """Whether bounds are tried at all for so many components."""
+    return n_components >= LEAST_COMPONENTS
 
 
 def reach_by(intervals: Callable[..., Any]) -> Any:
