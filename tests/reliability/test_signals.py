@@ -13,6 +13,15 @@ def test_p27_signals_at_random_times():
     assert sum(found.remarks["exit codes"].values()) == found.trials == 2
 
 
+def test_signals_that_come_too_late_are_not_counted_and_a_deaf_program_is_a_violation(monkeypatch):
+    monkeypatch.setattr(signals, "one", lambda *_: signals.Ending("SIGTERM", signals.DONE, 0.1, 0.1, ""))
+    monkeypatch.setattr(signals, "undisturbed", lambda *_: 1.0)
+    monkeypatch.setattr(signals, "whole", lambda *_: "a hash")
+    found = signals.trials(2, seed=3)
+    assert (found.trials, found.violations) == (0, 1)
+    assert found.remarks["signals after the end, not counted"] == 28
+
+
 @pytest.mark.parametrize(
     ("code", "has_run", "said"),
     [
