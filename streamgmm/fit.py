@@ -33,12 +33,13 @@ from streamgmm.schedules.base import AbstractSchedule, Look, Step
 from streamgmm.sources.base import AbstractSource
 from streamgmm.state import BEHIND, Contender, FitState, Outcome, Progress, Tally
 
-MANY_PARAMETERS = 500  # from here on a step that needs the information takes a second or more
-_given_up: list[Future[FitState]] = []
+MANY_PARAMETERS = 500  # from here on a step that needs the information may take seconds
 REPAIRS_A_COMPONENT = 3  # a component that falls again after so many reseeds is left to the floor
 SAME_MEAN, ROUNDING = 1e-9, 1e-13  # of a column's deviation, and of its mean: what the order of additions can do is far less
 SAME_MEAN_SINGLE, FALL_SINGLE = 1e-5, 1e-5  # the same two in float32 arithmetic
 FALL = 1e-9  # relative: a larger fall of the likelihood without a repair is reported
+
+_given_up: list[Future[FitState]] = []  # steps that a fit which was told to stop did not wait for
 
 
 @dataclass(frozen=True, eq=False)

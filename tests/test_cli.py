@@ -29,41 +29,9 @@ VERBS = (
 )
 LATER = ("report", "accumulate", "maximise")
 HEAVY = ("dask", "distributed", "numba", "zarr", "pandas", "sklearn", "numpy", "rich", "pydantic")
-FIT = (
-    "-k",
-    3,
-    "--init",
-    "random",
-    "--schedule",
-    "full_batch",
-    "--tol",
-    "1e-4",
-    "--missing",
-    "skip",
-    "--block-rows",
-    512,
-    "--executor",
-    "serial",
-)
-SLOW_FIT = (
-    "-k",
-    6,
-    "--init",
-    "random",
-    "--schedule",
-    "full_batch",
-    "--tol",
-    0,
-    "--max-iter",
-    20,
-    "--missing",
-    "skip",
-    "--block-rows",
-    4096,
-    "--checkpoint-every",
-    "0.02s",
-    "--json",
-)
+PLAIN = ("--init", "random", "--schedule", "full_batch", "--missing", "skip")
+FIT = ("-k", 3, *PLAIN, "--tol", "1e-4", "--block-rows", 512, "--executor", "serial")
+SLOW_FIT = ("-k", 6, *PLAIN, "--tol", 0, "--max-iter", 20, "--block-rows", 4096, "--checkpoint-every", "0.02s", "--json")
 
 
 @pytest.fixture
