@@ -11,7 +11,9 @@ One column store, three ways to fit it from the same start, in turns A B C A B C
 What a pass costs is the difference of a long and a short fit, so that start and end cancel. Ratios are taken within a turn; the median
 is shown with its standard error, by the clock and by processor seconds, which a neighbour on the machine disturbs less; every second turn
 goes backwards, so that a machine that grows slower weighs on all alike. A difference is seen only where it is more than twice its error:
-take more --repeats where it is not. Exits 1 where `saved` takes more than --limit of `bare` by processor seconds.
+take more --repeats where it is not. A second table has what checksums and guarded reads take by themselves, which noise hides less; commits
+after passes take at most one of 200 parts of the time, by their own rule. Exits 1 where `saved` takes more than --limit of `bare` by
+processor seconds.
 """
 
 __all__ = ["main"]
@@ -29,6 +31,7 @@ from unittest.mock import patch
 
 import numpy as np
 
+from benchmarks import overhead_parts
 from benchmarks.reporting import machine, markdown, say, write_json
 from benchmarks.standard import standard_mixture, standard_rows
 from benchmarks.timed import mixture_of
@@ -79,8 +82,8 @@ def seconds_of(way: str, job: Job, folder: Path) -> tuple[float, float]:
     return taken
 
 
-def turns_of(n_components: int, given: argparse.Namespace, folder: Path) -> list[dict[str, tuple[float, float]]]:
-    """Turn after turn, what each way took; a fit before warms up."""
+def found_of(n_components: int, given: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """What each way took turn after turn, after a fit that warms up; and what the parts take by themselves."""
     mixture = standard_mixture(n_components, N_FEATURES, 0)
     names = [f"x{j}" for j in range(N_FEATURES)]
     store = folder / f"rows-{n_components}.zarr"
@@ -96,7 +99,9 @@ def turns_of(n_components: int, given: argparse.Namespace, folder: Path) -> list
 
     job(2).fit()
     orders = (WAYS, WAYS[::-1])
-    return [{way: seconds_of_pass(way, job, given.passes, folder) for way in orders[turn % 2]} for turn in range(given.repeats)]
+    turns = [{way: seconds_of_pass(way, job, given.passes, folder) for way in orders[turn % 2]} for turn in range(given.repeats)]
+    parts = overhead_parts.parts_of(open_source(store, features=names), mixture_of(mixture), given.repeats)
+    return {**summary(turns), "parts": parts}
 
 
 def summary(turns: list[dict[str, tuple[float, float]]]) -> dict[str, Any]:
@@ -125,13 +130,21 @@ def line(n_components: int, found: Mapping[str, Any]) -> list[str]:
     return [f"{n_components} x {N_FEATURES}", f"{found['seconds_per_pass']:.3f}", *shares]
 
 
+def line_of_parts(n_components: int, parts: Mapping[str, float]) -> list[str]:
+    """One row of the second table; shares are those of a bare pass."""
+    bare, *others = (parts[name] for name in overhead_parts.NAMES)
+    return [f"{n_components} x {N_FEATURES}", f"{bare:.1f}", *(f"{one:.2f} ({one / bare:.1%})" for one in others)]
+
+
 def main() -> None:
     """Measure and print."""
     given = options()
     with tempfile.TemporaryDirectory(prefix="overhead-") as folder:
-        found = {k: summary(turns_of(k, given, Path(folder))) for k in given.components}
+        found = {k: found_of(k, given, Path(folder)) for k in given.components}
     head = ("K x D", "s per pass, bare", "checked, clock", "checked, processor", "saved, clock", "saved, processor")
     say(markdown(head, [line(k, one) for k, one in found.items()]))
+    say("Milliseconds of processor time per million rows, one thread, least of all turns:\n")
+    say(markdown(("K x D", *overhead_parts.NAMES), [line_of_parts(k, one["parts"]) for k, one in found.items()]))
     if given.json:
         write_json(given.json, {"machine": machine(), "rows": given.rows, "passes": given.passes, "found": found})
     worst = max(one["saved_processor"] for one in found.values())

@@ -311,8 +311,8 @@ def test_quick_passes_are_committed_as_often_as_that_costs_little(starts):
         clock.now += 0.05
         saver(start_state(starts))
     assert len(commits.states) <= clock.now / (SHARE * 0.01) + 1
-    assert len(commits.states) * 0.01 < 0.03 * clock.now
-    assert len(commits.states) > 50
+    assert len(commits.states) * 0.01 < 0.006 * clock.now
+    assert len(commits.states) > 20
 
 
 def test_a_part_of_a_pass_is_due_every_so_often_and_an_end_is_always_saved(starts):
