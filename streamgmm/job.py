@@ -20,7 +20,15 @@ from streamgmm.cautions import cautions
 from streamgmm.checkpoint import RECORD, Run
 from streamgmm.components._gaussian import AbstractGaussian
 from streamgmm.configuration import MAY_CHANGE, FitConfiguration
-from streamgmm.errors import EXIT_STOPPED, CheckpointError, ConfigError, NumericalError, RunMismatchError, StorageError
+from streamgmm.errors import (
+    EXIT_STOPPED,
+    CheckpointError,
+    ConfigError,
+    NumericalError,
+    RunMismatchError,
+    StorageError,
+    StreamGMMError,
+)
 from streamgmm.events import Event, ignore
 from streamgmm.executors.base import AbstractExecutor, never
 from streamgmm.executors.threads import available_cores
@@ -341,25 +349,25 @@ class Job:
         )
 
     def finish(self, run: Run, result: FitResult) -> FitResult:
-        """Save the model of a fit that has come to its end; then look at the rows held out, unless that was done, and save what they say.
+        """Look at the rows held out, unless that was done, and save the model of a fit that has come to its end.
 
-        Damage that this last read meets does not cost the model.
+        Damage that this last read meets is raised when the model is saved without their figures.
         """
-        known = self._save(run, result)
-        looked = self.with_held_out(result, known)
-        if looked.held_out is not known and looked.outcome in DONE:
-            self._save(run, looked)
-        return looked
-
-    def _save(self, run: Run, result: FitResult) -> HeldOut | None:
-        """The model, unless it is there; what is known of the rows held out, by the result or by the model that is there."""
+        failure: StreamGMMError | None = None
         with run.model_folder() as path:
             saved = model_at(path)
-            known = result.held_out or held_out_in(saved, result.mixture)
-            model = saved_model(replace(result, held_out=known), self.guarded, self.configuration)
-            if saved is None or saved.provenance != model.provenance:
-                save_model(path, model, overwrite=True)
-        return known
+            try:
+                result = self.with_held_out(result, held_out_in(saved, result.mixture))
+            except StreamGMMError as error:
+                failure = error
+            if result.outcome in DONE:
+                model = saved_model(result, self.guarded, self.configuration)
+                if saved is None or saved.provenance != model.provenance:
+                    save_model(path, model, overwrite=True)
+        if failure is not None:
+            self.observe(Event("warning", "the model is saved without figures of the rows held out, which could not be looked at"))
+            raise failure
+        return result
 
     def with_held_out(self, result: FitResult, known: HeldOut | None = None) -> FitResult:
         """The result of a fit with how its model does on the rows held out; where it is told to stop in the read for that, interrupted."""
@@ -426,8 +434,10 @@ def saved_model(result: FitResult, source: AbstractSource, configuration: FitCon
         "start": state.best.start,
         "lost_blocks": [one._asdict() for one in state.lost],
     }
+    if configuration.hold_out:
+        provenance["weight"] = state.weight  # not that of all rows
     if result.held_out is not None:
-        provenance |= {"weight": state.weight, "held_out": asdict(result.held_out)}
+        provenance["held_out"] = asdict(result.held_out)
     return SavedModel(result.mixture, source.feature_names, source.units, result.log_likelihoods, provenance)
 
 

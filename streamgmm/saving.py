@@ -15,7 +15,7 @@ from streamgmm.errors import StorageError
 from streamgmm.events import Event, ignore
 from streamgmm.state import FitState
 
-SHARE = 200  # a commit after a pass may take one of so many parts of the time
+SHARE = 200  # a commit after a pass waits for so many times what the last one took, or until one is due in any case
 MAX_UNSAVED = 900.0  # seconds for which a fit goes on while its commits fail
 
 

@@ -74,7 +74,7 @@ def verify_run(run: Run) -> Verification:
         faults += _model_faults(model, good, record)
     return Verification(
         tuple(faults),
-        tuple(_remarks(run, good, has_model=has_model)),
+        tuple(_remarks(run, good, model, has_model=has_model)),
         (*NOT_CHECKED, *unjudged),
         tuple(commit.number for commit in reversed(good)),
         good[0].number if good else None,
@@ -190,14 +190,21 @@ def _is_best(model: SavedModel, state: FitState) -> bool:
     return mixture.is_same(model.mixture)
 
 
-def _remarks(run: Run, good: Sequence[Commit], *, has_model: bool) -> Iterator[str]:
+def _remarks(run: Run, good: Sequence[Commit], model: SavedModel | None, *, has_model: bool) -> Iterator[str]:
     for name in run.set_aside():
         yield f"{name} was found broken before, and is set aside"
     if any(not commit.link.run for commit in good):
         yield "some commits are of the first release: they name no run and have no seal"
     if good and good[0].state.outcome in DONE and not has_model:
         yield "the fit is complete and its model is not written yet: streamgmm resume writes it"
+    if model is not None and _not_looked_at(model):
+        yield "the model has no figures of the rows held out yet: streamgmm resume looks at them"
     yield "unsigned"
+
+
+def _not_looked_at(model: SavedModel) -> bool:
+    configuration = _table(model.provenance.get("configuration"))
+    return bool(configuration.get("hold_out")) and not {"held_out", "ladder"} & set(model.provenance)
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -270,7 +270,7 @@ def test_stopped_in_the_look_it_is_done_by_the_next_call_alone(x, tmp_path):
     source = blocks_of(x)
     stopped = stopped_in_the_look(job_of(source), Run(tmp_path))
     assert (stopped.outcome, stopped.held_out) == (Outcome.INTERRUPTED, None)
-    assert "held_out" not in load_model(tmp_path / "model.zarr").provenance
+    assert not (tmp_path / "model.zarr").exists()
     assert not job_of(source).is_complete(Run(tmp_path))
     source.reads.clear()
     result = job_of(source).fit_in(Run(tmp_path))
@@ -301,14 +301,21 @@ def test_damage_met_in_the_look_does_not_cost_the_model(x, tmp_path, monkeypatch
     def damaged(*_):
         raise DataChangedError("rows went")
 
+    job, told = job_of(blocks_of(x)), []
     with monkeypatch.context() as patch:
         patch.setattr("streamgmm.job.last_look", damaged)
         with pytest.raises(DataChangedError):
-            job_of(blocks_of(x)).fit_in(Run(tmp_path))
-    kept = load_model(tmp_path / "model.zarr")
-    result = job_of(blocks_of(x)).fit_in(Run(tmp_path))
+            replace(job, observe=lambda event: told.append(event.message)).fit_in(Run(tmp_path))
+    assert "the model is saved without figures" in told[-1]
+    kept, seen = load_model(tmp_path / "model.zarr"), sg.load(tmp_path / "model.zarr")._seen
+    assert seen == N - OUT.sum()
+    assert any("streamgmm resume looks at them" in remark for remark in verify_run(Run(tmp_path)).remarks)
+    assert not job.is_complete(Run(tmp_path))
+    result = job.fit_in(Run(tmp_path))
     assert kept.mixture.is_same(result.mixture)
     assert load_model(tmp_path / "model.zarr").provenance["held_out"] == asdict(result.held_out)
+    assert sg.load(tmp_path / "model.zarr")._seen == seen
+    assert verify_run(Run(tmp_path)).remarks == ("unsigned",)
 
 
 def test_a_model_of_another_end_says_nothing_of_this_one(x, tmp_path):
