@@ -31,6 +31,7 @@ SCHEDULES = ("full_batch", "full_batch", "full_batch", "auto")
 KINDS = ("forked", "forked", "forked", "started")
 STOPPED, DONE = 75, 0
 PATIENCE = 120.0
+DEAF = 10.0  # seconds; a fit that ends by itself so long after a signal has not listened
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,10 @@ def one(kind: str, store: Path, run: Path, delay: float, name: str, expected: st
         os.kill(process.pid, getattr(signal, name))
     code = end_of(process)
     seconds = time.monotonic() - sent
-    return Ending(name, code, seconds, delay, fault_of(code, name, store, run, expected, schedule))
+    fault = fault_of(code, name, store, run, expected, schedule)
+    if code == DONE and seconds > DEAF:
+        fault = f"it went on for {seconds:.1f} s to its end"
+    return Ending(name, code, seconds, delay, fault)
 
 
 def fault_of(code: int, name: str, store: Path, run: Path, expected: str, schedule: str = SCHEDULES[0]) -> str:
