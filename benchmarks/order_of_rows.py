@@ -5,8 +5,8 @@
 The same rows twice: as they were drawn, and sorted into boxes (halved along one column after the other, as in a k-d tree). A tile of
 sorted rows lies in a small box, and components that its bounds show to be felt nowhere in it are left out (kernels/reach.py): nothing
 of the answer changes by that, only by the order in which rows are summed. Rows are sorted by all fitted columns; a table sorted by some
-of them gains less. `apart` stretches the standard mixture's means: at 1 all components
-overlap, and nothing may be left out. One thread; both orders take turns; the median of the turns' ratios is shown with its range.
+of them gains less. `apart` stretches the standard mixture's means: at 1 most components overlap, and little is left out. One
+thread; both orders take turns; the median of the turns' ratios is shown with its range.
 """
 
 __all__ = ["main", "sorted_into_boxes"]

@@ -11,9 +11,9 @@ One column store, three ways to fit it from the same start, in turns A B C A B C
 What a pass costs is the difference of a long and a short fit, so that start and end cancel. Ratios are taken within a turn; the median
 is shown with its standard error, by the clock and by processor seconds, which a neighbour on the machine disturbs less; every second turn
 goes backwards, so that a machine that grows slower weighs on all alike. A difference is seen only where it is more than twice its error:
-take more --repeats where it is not. A second table has what checksums and guarded reads take by themselves, which noise hides less; commits
-after passes take at most one of 200 parts of the time, by their own rule. Exits 1 where `saved` takes more than --limit of `bare` by
-processor seconds.
+take more --repeats where it is not. A second table has what checksums and guarded reads take by themselves, which noise hides less; a
+commit after a pass waits for 200 times what the one before took, unless `checkpoint_every` has passed. Exits 1 where `saved` takes more
+than --limit of `bare` by processor seconds.
 """
 
 __all__ = ["main"]
