@@ -1,6 +1,6 @@
 """What checksums and guarded reads cost a pass, each by itself: a difference of whole fits drowns in the noise of a shared machine.
 
-Everything on one thread, in processor seconds; a neighbour only ever adds to them, so the least of several turns counts.
+One block after the other, in processor seconds; a neighbour only ever adds to them, so the least of several turns counts.
 """
 
 __all__ = ["NAMES", "parts_of"]

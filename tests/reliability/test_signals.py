@@ -1,5 +1,7 @@
 """Promise P27, a few trials of it; the whole set is a command of its own."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from tests.reliability import signals
@@ -20,6 +22,18 @@ def test_signals_that_come_too_late_are_not_counted_and_a_deaf_program_is_a_viol
     found = signals.trials(2, seed=3)
     assert (found.trials, found.violations) == (0, 1)
     assert found.remarks["signals after the end, not counted"] == 28
+
+
+@pytest.mark.parametrize(("patience", "said"), [(60.0, ""), (-1.0, "it went on for")])
+def test_a_fit_that_goes_on_long_after_its_signal_is_a_fault(patience, said, tmp_path, monkeypatch):
+    monkeypatch.setattr(signals, "DEAF", patience)
+    monkeypatch.setattr(signals, "begin", lambda *_: SimpleNamespace(pid=0))
+    monkeypatch.setattr(signals.os, "kill", lambda *_: None)
+    monkeypatch.setattr(signals, "end_of", lambda _: signals.DONE)
+    monkeypatch.setattr(signals, "fault_of", lambda *_: "")
+    fault = signals.one("forked", tmp_path, tmp_path, 0.0, "SIGTERM", "a hash", "auto").fault
+    assert fault.startswith(said)
+    assert bool(fault) == bool(said)
 
 
 @pytest.mark.parametrize(
